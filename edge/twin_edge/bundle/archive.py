@@ -1,0 +1,218 @@
+"""The `.twin` file: an uncompressed, byte-reproducible zip with the manifest in it.
+
+Nothing of an untrusted bundle reaches an interpreter, or a decoder, before the member list, the sizes, the digests
+and the operators have been checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from twin_edge.bundle.golden import Golden
+from twin_edge.bundle.manifest import FileEntry, Manifest
+from twin_edge.errors import BundleError, IntegrityError
+from twin_edge.models.operators import check_operators, read_operators
+from twin_edge.models.runtimes import Runtime
+
+MANIFEST: Final = "manifest.json"
+ENCODER: Final = "encoder.tflite"
+GENERATOR: Final = "generator.tflite"
+GOLDEN: Final = "golden.npz"
+PREVIEW: Final = "preview.png"
+MEMBERS: Final = frozenset({ENCODER, GENERATOR, GOLDEN, PREVIEW})
+"""What a bundle holds beside its manifest: nothing less, nothing else."""
+
+MAX_BUNDLE_BYTES: Final = 64 * 1024 * 1024
+_FIXED_TIME: Final = (1980, 1, 1, 0, 0, 0)
+_AGAIN: Final = "get the bundle again from where it was made"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified bundle: its members agree with its manifest."""
+
+    manifest: Manifest
+    """What it says of itself."""
+    members: Mapping[str, bytes]
+    """Every member but the manifest, by name."""
+    data: bytes
+    """The whole file."""
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of the manifest, 64 hexadecimal characters: what identifies a bundle."""
+        return self.manifest.digest
+
+    @property
+    def model_id(self) -> int:
+        """The first four bytes of the digest, little-endian: what a packet carries."""
+        return int.from_bytes(bytes.fromhex(self.digest)[:4], "little")
+
+    @classmethod
+    def open(cls, path: Path) -> Bundle:
+        """Reads and verifies a bundle.
+
+        Raises:
+            BundleError: There is no such file, or it is not a bundle that this release can use.
+        """
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_BUNDLE_BYTES + 1)
+        except OSError as error:
+            raise BundleError(
+                f"cannot read the bundle {path} ({error.strerror})",
+                fix="give the path of a .twin file to --bundle, or make one with 'make train convert'",
+            ) from error
+        return cls.from_bytes(data)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Bundle:
+        """Verifies the bytes of a bundle.
+
+        Raises:
+            ManifestError: The manifest is not one that this release can read.
+            IntegrityError: Members are missing, extra, of other sizes or of other content than the manifest says.
+            IncompatibleRuntimeError: A model uses an operator that no twin may use.
+        """
+        if len(data) > MAX_BUNDLE_BYTES:
+            raise IntegrityError(f"the bundle is larger than {MAX_BUNDLE_BYTES >> 20} MiB", fix=_AGAIN)
+        members = _unzip(data)
+        if MANIFEST not in members:
+            raise IntegrityError("the bundle has no manifest.json", fix=_AGAIN)
+        manifest = Manifest.from_bytes(members.pop(MANIFEST))
+        if set(manifest.files) != MEMBERS:
+            raise IntegrityError("the manifest lists other members than a bundle has", fix=_AGAIN)
+        for name, entry in manifest.files.items():
+            _check_member(name, members[name], entry)
+        _check_models(manifest, members)
+        return cls(manifest, members, data)
+
+    def check_runtime(self, runtime: Runtime) -> None:
+        """Refuses a runtime that lacks an operator of the models.
+
+        Raises:
+            IncompatibleRuntimeError: It lacks one; names it.
+        """
+        for operators in self.manifest.operators.values():
+            check_operators(operators, runtime)
+
+    def golden(self) -> Golden:
+        """Returns the samples for the self-test.
+
+        Raises:
+            IntegrityError: They are not of this twin's shapes.
+        """
+        return Golden.from_bytes(self.members[GOLDEN], self.manifest.view, self.manifest.state)
+
+
+def seal(manifest_without_files: Manifest, members: Mapping[str, bytes]) -> bytes:
+    """Makes a bundle out of its parts: equal parts give equal bytes.
+
+    Args:
+        manifest_without_files: The manifest; its `files` are filled in here.
+        members: The members by name.
+
+    Returns:
+        The bytes of the `.twin` file, verified by reading them back.
+
+    Raises:
+        BundleError: The parts do not make a valid bundle.
+    """
+    entries = {
+        name: FileEntry(len(data), hashlib.sha256(data).hexdigest()) for name, data in sorted(members.items())
+    }
+    values = {
+        name: getattr(manifest_without_files, name)
+        for name in Manifest.__slots__  # type: ignore[attr-defined]
+        if name not in {"files", "digest"}
+    }
+    manifest = Manifest(files=entries, **values)
+    data = stored_zip({MANIFEST: manifest.to_bytes(), **members})
+    Bundle.from_bytes(data)
+    return data
+
+
+def stored_zip(members: Mapping[str, bytes]) -> bytes:
+    """Returns an uncompressed zip whose bytes depend on the members only: sorted names, fixed times and modes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in sorted(members.items()):
+            info = zipfile.ZipInfo(name, _FIXED_TIME)
+            info.create_system = 3
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, data)
+    return buffer.getvalue()
+
+
+def _unzip(data: bytes) -> dict[str, bytes]:
+    """Returns the members of an untrusted zip, refusing whatever a bundle does not have."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            infos = archive.infolist()
+            _check_names([info.orig_filename for info in infos])
+            for info in infos:
+                if info.compress_type != zipfile.ZIP_STORED or info.file_size > len(data):
+                    raise IntegrityError(f"the member {info.filename} is compressed or oversize", fix=_AGAIN)
+            return {info.filename: archive.read(info) for info in infos}
+    except (
+        zipfile.BadZipFile,
+        zipfile.LargeZipFile,
+        struct.error,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        OSError,
+        OverflowError,
+        RuntimeError,
+        UnicodeDecodeError,
+        ValueError,
+    ) as error:
+        raise IntegrityError(f"the file is not a whole bundle ({error})", fix=_AGAIN) from error
+
+
+def _check_names(names: list[str]) -> None:
+    expected = MEMBERS | {MANIFEST}
+    for name in names:
+        if name not in expected:
+            unsafe = name.startswith(("/", "\\")) or ".." in name or "\\" in name or ":" in name
+            what = "has a path for a name" if unsafe else "does not belong in a bundle"
+            raise IntegrityError(f"the member {name!r:.80} {what}", fix=_AGAIN)
+    if len(names) != len(set(names)):
+        raise IntegrityError("a member stands in the bundle twice", fix=_AGAIN)
+    for name in sorted(expected - set(names)):
+        raise IntegrityError(f"the member {name} is missing from the bundle", fix=_AGAIN)
+
+
+def _check_member(name: str, data: bytes, entry: FileEntry) -> None:
+    if len(data) != entry.size:
+        raise IntegrityError(f"{name} has {len(data)} bytes, the manifest says {entry.size}", fix=_AGAIN)
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise IntegrityError(f"{name} has been changed: its digest is not the manifest's", fix=_AGAIN)
+
+
+def _check_models(manifest: Manifest, members: Mapping[str, bytes]) -> None:
+    """Checks that models, tensors and state agree, by the manifest and by the models' own operator tables."""
+    if set(manifest.operators) != {ENCODER, GENERATOR}:
+        raise IntegrityError("the manifest lists the operators of other models", fix=_AGAIN)
+    for name, operators in manifest.operators.items():
+        if read_operators(members[name]) != tuple(sorted(operators)):
+            raise IntegrityError(f"{name} has other operators than the manifest says", fix=_AGAIN)
+    view, state = manifest.view, manifest.state
+    image = (1, view.height, view.width, 3)
+    shapes = {
+        "encoder.input": image,
+        "encoder.output": (1, state.length),
+        "generator.input": (1, state.latent),
+        "generator.output": image,
+    }
+    for name, shape in shapes.items():
+        if manifest.tensors[name].shape != shape:
+            raise IntegrityError(f"{name} has shape {manifest.tensors[name].shape}, not {shape}", fix=_AGAIN)

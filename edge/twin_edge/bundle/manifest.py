@@ -1,0 +1,291 @@
+"""The manifest: what a bundle says of itself.
+
+It is JSON, written in one canonical form, so that the bundle's digest (the sha256 of these bytes) depends on nothing
+but its content. Reading is strict: the schema, the keys, the types and the ranges must be the ones below.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from twin_edge import strict_json
+from twin_edge.bundle import checks
+from twin_edge.errors import ManifestError
+from twin_edge.models.operators import Operator
+from twin_edge.preprocess.view import ViewSpec
+
+SCHEMA = 1
+MAX_MANIFEST_BYTES = 256 * 1024
+MAX_STATE_BYTES = 1024
+MAX_FILE_BYTES = 32 * 1024 * 1024
+MAX_GRID = 64
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """Size and digest of one member."""
+
+    size: int
+    """Bytes."""
+    sha256: str
+    """Lower-case hexadecimal digest, 64 characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One edge of a model."""
+
+    shape: tuple[int, ...]
+    """Shape, batch (1) included."""
+    dtype: str
+    """`int8` or `float32`."""
+    scale: float
+    """Real size of one int8 step, > 0; for a float tensor that of the int8 tensor behind it, or 0 for none."""
+    zero_point: int
+    """int8 value of 0, -128 to 127."""
+    low: float
+    """Smallest real value that the tensor carries."""
+    high: float
+    """Largest real value that the tensor carries."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateSpec:
+    """Layout of a state: the pose values, then the latent."""
+
+    pose: tuple[str, ...]
+    """Names of the pose values, empty for a fixed subject."""
+    latent: int
+    """Number of latent values, at least 1."""
+    scale: float
+    """Real size of one step of the latent."""
+    zero_point: int
+    """int8 value of a latent of 0."""
+
+    @property
+    def length(self) -> int:
+        """Bytes of a raw state."""
+        return len(self.pose) + self.latent
+
+
+@dataclass(frozen=True, slots=True)
+class GapCalibration:
+    """What the residual of this twin looks like on frames of the subject that it has not seen in training.
+
+    The residual is averaged over the cells of a grid laid over the view; see `twin_edge.twin.gap`.
+    """
+
+    rows: int
+    """Cells from top to bottom, 1-64; divides the view's height."""
+    columns: int
+    """Cells from left to right, 1-64; divides the view's width."""
+    mean: tuple[float, ...]
+    """Mean residual of each cell in normal frames, 0-255, row by row."""
+    deviation: tuple[float, ...]
+    """Standard deviation of each cell's residual in normal frames, > 0, row by row."""
+    quantiles: tuple[float, ...]
+    """The raw score of normal frames at evenly spaced quantiles from 0 to 1, ascending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Measured on test frames that neither training nor calibration has seen."""
+
+    frames: int
+    """Number of test frames."""
+    float_psnr_db: float
+    """Mean PSNR of the float models, dB."""
+    float_ssim: float
+    """Mean SSIM of the float models, 0-1."""
+    int8_psnr_db: float
+    """Mean PSNR of the deployed models, dB."""
+    int8_ssim: float
+    """Mean SSIM of the deployed models, 0-1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the bundle was made from."""
+
+    recipe: str
+    """Name of the training recipe."""
+    recipe_digest: str
+    """sha256 of the resolved recipe."""
+    data_digest: str
+    """sha256 over all views that training, calibration and test used."""
+    software: str
+    """Name and version of the software that made it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a bundle says of itself."""
+
+    name: str
+    """Name of the twin's model, as given to `--name`."""
+    origin: Origin
+    """What it was made from."""
+    files: Mapping[str, FileEntry]
+    """Every other member of the bundle."""
+    view: ViewSpec
+    """How a frame becomes the encoder's input."""
+    state: StateSpec
+    """Layout of a state."""
+    tensors: Mapping[str, TensorSpec]
+    """`encoder.input`, `encoder.output`, `generator.input` and `generator.output`."""
+    operators: Mapping[str, tuple[Operator, ...]]
+    """Operators of each model."""
+    minimum_runtime: str
+    """Oldest TFLite release that has them all, such as `2.8.0`."""
+    gap: GapCalibration
+    """Calibration of the reality gap."""
+    quality: Quality
+    """Measured quality."""
+    digest: str = field(default="", compare=False)
+    """sha256 of the manifest's bytes; identifies the bundle."""
+
+    def to_bytes(self) -> bytes:
+        """Returns the canonical JSON of the manifest."""
+        tree = asdict(self)
+        del tree["digest"]
+        tree["schema"] = SCHEMA
+        tree["view"] = self.view.to_json()
+        tree["operators"] = {
+            name: [[operator.name, operator.version] for operator in operators]
+            for name, operators in self.operators.items()
+        }
+        return (json.dumps(tree, allow_nan=False, sort_keys=True, separators=(",", ":")) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Manifest:
+        """Reads an untrusted manifest.
+
+        Raises:
+            ManifestError: It is not a manifest that this release can read; says where.
+        """
+        try:
+            tree = strict_json.parse(data, max_bytes=MAX_MANIFEST_BYTES)
+        except ValueError as error:
+            raise ManifestError(f"the manifest is not readable ({error})", fix=_REMAKE) from error
+        if not isinstance(tree, dict):
+            raise ManifestError("the manifest is not a JSON object", fix=_REMAKE)
+        if tree.get("schema") != SCHEMA:
+            raise ManifestError(
+                f"the bundle has manifest schema {tree.get('schema')!r:.40}, this release reads schema {SCHEMA}",
+                fix="upgrade twin-edge, or convert the run again with this release",
+            )
+        try:
+            return cls._from_tree(tree, hashlib.sha256(data).hexdigest())
+        except ManifestError as error:
+            raise ManifestError(f"the manifest is wrong ({error.message})", fix=_REMAKE) from error
+
+    @classmethod
+    def _from_tree(cls, tree: dict[str, Any], digest: str) -> Manifest:
+        names = (
+            "schema", "name", "origin", "files", "view", "state", "tensors", "operators", "minimum_runtime", "gap",
+            "quality",
+        )  # fmt: skip
+        item = checks.Item("", tree).only(*names)
+        view = ViewSpec.from_json(tree["view"])
+        return cls(
+            name=item["name"].text(pattern=_NAME),
+            origin=_origin(item["origin"]),
+            files={key: _file_entry(entry) for key, entry in item["files"].items(most=16)},
+            view=view,
+            state=_state(item["state"]),
+            tensors={
+                key: _tensor(entry) for key, entry in item["tensors"].only(*TENSORS).items(most=len(TENSORS))
+            },
+            operators={
+                key: tuple(_operator(pair) for pair in entry.list(least=1, most=64))
+                for key, entry in item["operators"].items(most=8)
+            },
+            minimum_runtime=item["minimum_runtime"].text(pattern=re.compile(r"\d{1,3}\.\d{1,3}\.\d{1,3}")),
+            gap=_gap(item["gap"], view),
+            quality=_quality(item["quality"]),
+            digest=digest,
+        )
+
+
+TENSORS = ("encoder.input", "encoder.output", "generator.input", "generator.output")
+_REMAKE = "get the bundle again from where it was made, or make it again with twin-convert"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def _origin(item: checks.Item) -> Origin:
+    item.only("recipe", "recipe_digest", "data_digest", "software")
+    return Origin(
+        recipe=item["recipe"].text(pattern=_NAME),
+        recipe_digest=item["recipe_digest"].text(pattern=_SHA256),
+        data_digest=item["data_digest"].text(pattern=_SHA256),
+        software=item["software"].text(pattern=re.compile(r"[ -~]{1,80}")),
+    )
+
+
+def _file_entry(item: checks.Item) -> FileEntry:
+    item.only("size", "sha256")
+    return FileEntry(
+        size=item["size"].whole(low=1, high=MAX_FILE_BYTES), sha256=item["sha256"].text(pattern=_SHA256)
+    )
+
+
+def _state(item: checks.Item) -> StateSpec:
+    item.only("pose", "latent", "scale", "zero_point")
+    pose = tuple(entry.text(pattern=re.compile(r"[a-z_]{1,16}")) for entry in item["pose"].list(most=4))
+    return StateSpec(
+        pose=pose,
+        latent=item["latent"].whole(low=1, high=MAX_STATE_BYTES - len(pose)),
+        scale=item["scale"].number(low=1e-9, high=1e9),
+        zero_point=item["zero_point"].whole(low=-128, high=127),
+    )
+
+
+def _tensor(item: checks.Item) -> TensorSpec:
+    item.only("shape", "dtype", "scale", "zero_point", "low", "high")
+    return TensorSpec(
+        shape=tuple(entry.whole(low=1, high=4096) for entry in item["shape"].list(least=2, most=4)),
+        dtype=item["dtype"].text(pattern=re.compile("int8|float32")),
+        scale=item["scale"].number(low=0, high=1e9),
+        zero_point=item["zero_point"].whole(low=-128, high=127),
+        low=item["low"].number(low=-1e9, high=1e9),
+        high=item["high"].number(low=-1e9, high=1e9),
+    )
+
+
+def _operator(item: checks.Item) -> Operator:
+    name, version = item.list(least=2, most=2)
+    return Operator(name.text(pattern=re.compile("[A-Z0-9_]{1,40}")), version.whole(low=1, high=1000))
+
+
+def _gap(item: checks.Item, view: ViewSpec) -> GapCalibration:
+    item.only("rows", "columns", "mean", "deviation", "quantiles")
+    rows, columns = (item[key].whole(low=1, high=MAX_GRID) for key in ("rows", "columns"))
+    if view.height % rows or view.width % columns:
+        raise ManifestError("'gap' has a grid that does not divide the view")
+    cells = rows * columns
+    mean = [entry.number(low=0, high=255) for entry in item["mean"].list(least=cells, most=cells)]
+    deviation = [
+        entry.number(low=1e-6, high=255) for entry in item["deviation"].list(least=cells, most=cells)
+    ]
+    quantiles = [entry.number(low=-1e6, high=1e6) for entry in item["quantiles"].list(least=2, most=1001)]
+    if sorted(quantiles) != quantiles:
+        raise ManifestError("'gap.quantiles' do not ascend")
+    return GapCalibration(rows, columns, tuple(mean), tuple(deviation), tuple(quantiles))
+
+
+def _quality(item: checks.Item) -> Quality:
+    item.only("frames", "float_psnr_db", "float_ssim", "int8_psnr_db", "int8_ssim")
+    return Quality(
+        frames=item["frames"].whole(low=1, high=10**9),
+        float_psnr_db=item["float_psnr_db"].number(low=0, high=200),
+        float_ssim=item["float_ssim"].number(low=-1, high=1),
+        int8_psnr_db=item["int8_psnr_db"].number(low=0, high=200),
+        int8_ssim=item["int8_ssim"].number(low=-1, high=1),
+    )

@@ -1,0 +1,53 @@
+"""Files that are either the old ones or the new ones, never half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from twin_edge.errors import TwinEdgeError
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns the ways in which writing `path` can fail into one error.
+
+    Raises:
+        TwinEdgeError: The disk is full, the folder cannot be written, or the like; what was there before still is.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise TwinEdgeError(
+            f"cannot write {path} ({error.strerror or error})",
+            fix="free some space or choose another place, then run it again",
+        ) from error
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replaces a file by `data` in one step that survives a crash or a full disk.
+
+    Args:
+        path: The file; its folder is made when it is not there.
+        data: All of its bytes.
+
+    Raises:
+        TwinEdgeError: It could not be written; the old file is untouched.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise

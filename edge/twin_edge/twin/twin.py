@@ -1,0 +1,167 @@
+"""One twin: encoder, generator and gap of a bundle, ready to run in one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from twin_edge.bundle.archive import ENCODER, GENERATOR, Bundle
+from twin_edge.bundle.manifest import TensorSpec
+from twin_edge.cameras.base import Image
+from twin_edge.errors import IntegrityError
+from twin_edge.models.engine import Model, Quantization
+from twin_edge.models.runtimes import Runtime, load_runtime
+from twin_edge.preprocess.view import Viewer
+from twin_edge.twin.gap import Gap, GapMeter
+
+STATE_TOLERANCE: Final = 2
+"""Most steps by which a golden state may differ on another runtime or processor."""
+PIXEL_TOLERANCE: Final = 2
+"""Most 1/255 by which a golden rendering may differ."""
+
+# uint8 and int8 pixels differ by 128, which in two's complement is the top bit.
+_SIGN_BIT: Final = np.uint8(0x80)
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """How far the golden samples came out from what they should be."""
+
+    state_steps: int
+    """Largest difference of a state value, int8 steps."""
+    pixel_levels: int
+    """Largest difference of a rendering, 1/255."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether both are within tolerance."""
+        return self.state_steps <= STATE_TOLERANCE and self.pixel_levels <= PIXEL_TOLERANCE
+
+
+class Twin:
+    """Runs a bundle; one thread uses one twin.
+
+    Args:
+        bundle: What to run.
+        runtime: The TFLite runtime; the preferred installed one when None.
+        threads: CPU threads for one inference.
+        encodes: Whether to load the encoder; a subscriber only renders.
+
+    Raises:
+        IncompatibleRuntimeError: The runtime cannot run this bundle.
+        IntegrityError: The models are not the ones that the manifest describes.
+    """
+
+    def __init__(
+        self, bundle: Bundle, runtime: Runtime | None = None, *, threads: int = 1, encodes: bool = True
+    ) -> None:
+        self.bundle = bundle
+        self.runtime = runtime or load_runtime()
+        bundle.check_runtime(self.runtime)
+        manifest = bundle.manifest
+        spec = manifest.view
+        self.make_view = Viewer(spec)
+        self.measure_gap = GapMeter(manifest.gap, spec.height, spec.width)
+        self._latent_start = len(manifest.state.pose)
+        self._latent = Quantization(manifest.state.scale, manifest.state.zero_point)
+        self._generator = Model(bundle.members[GENERATOR], self.runtime, threads=threads)
+        _check_edge(
+            "generator.input", manifest.tensors, self._generator.input_shape, self._generator.input_dtype
+        )
+        _check_edge(
+            "generator.output", manifest.tensors, self._generator.output_shape, self._generator.output_dtype
+        )
+        self._encoder: Model | None = None
+        if encodes:
+            self._encoder = Model(bundle.members[ENCODER], self.runtime, threads=threads)
+            _check_edge(
+                "encoder.input", manifest.tensors, self._encoder.input_shape, self._encoder.input_dtype
+            )
+            _check_edge(
+                "encoder.output", manifest.tensors, self._encoder.output_shape, self._encoder.output_dtype
+            )
+
+    @property
+    def state_length(self) -> int:
+        """Bytes of a raw state."""
+        return self.bundle.manifest.state.length
+
+    def encode(self, view: Image) -> npt.NDArray[np.int8]:
+        """Returns the state of a view.
+
+        Args:
+            view: uint8 RGB of shape (height, width, 3), made by `make_view`.
+
+        Returns:
+            int8 of shape (state length,).
+        """
+        if self._encoder is None:
+            raise RuntimeError("this twin was loaded to render only")
+        pixels = np.bitwise_xor(view, _SIGN_BIT).view(np.int8)[np.newaxis]
+        state: npt.NDArray[np.int8] = self._encoder.run(pixels)[0]
+        return state
+
+    def render(self, state: npt.NDArray[np.int8]) -> Image:
+        """Returns the rendering of a state.
+
+        Args:
+            state: int8 of shape (state length,).
+
+        Returns:
+            uint8 RGB of shape (height, width, 3), 0-255.
+        """
+        latent = self._latent.dequantize(state[self._latent_start :])[np.newaxis]
+        output: npt.NDArray[np.float32] = self._generator.run(latent)[0]
+        # The generator ends at -1 to 1; adding a half before the cast rounds, and the range needs no clip.
+        output += np.float32(1)
+        output *= np.float32(127.5)
+        output += np.float32(0.5)
+        rendering: Image = output.astype(np.uint8)
+        return rendering
+
+    def compare(self, view: Image, rendering: Image) -> Gap:
+        """Returns the gap between a view and its rendering, each uint8 RGB of shape (height, width, 3)."""
+        return self.measure_gap(view, rendering)
+
+    def self_test(self) -> SelfTest:
+        """Runs the golden samples.
+
+        Returns:
+            How far they came out from what they should be.
+        """
+        golden = self.bundle.golden()
+        steps = levels = 0
+        for view, state, rendering in zip(golden.views, golden.states, golden.renderings, strict=True):
+            if self._encoder is not None:
+                steps = max(steps, int(np.abs(self.encode(view).astype(int) - state).max()))
+            levels = max(levels, int(np.abs(self.render(state).astype(int) - rendering).max()))
+        return SelfTest(steps, levels)
+
+    def require_self_test(self) -> None:
+        """Refuses to go on when the golden samples do not come out right.
+
+        Raises:
+            IntegrityError: By how much they are off.
+        """
+        result = self.self_test()
+        if not result.passed:
+            raise IntegrityError(
+                f"the self-test failed on {self.runtime}: states off by {result.state_steps} steps, "
+                f"renderings by {result.pixel_levels}/255",
+                fix="try the other runtime with TWIN_EDGE_RUNTIME=tflite or =litert, and convert the run again",
+            )
+
+
+def _check_edge(
+    name: str, tensors: Mapping[str, TensorSpec], shape: tuple[int, ...], dtype: np.dtype[np.generic]
+) -> None:
+    spec = tensors[name]
+    if shape != spec.shape or dtype != np.dtype(spec.dtype):
+        raise IntegrityError(
+            f"{name} has shape {shape} and type {dtype}, the manifest says {spec.shape} and {spec.dtype}",
+            fix="get the bundle again from where it was made",
+        )
