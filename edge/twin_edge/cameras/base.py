@@ -6,11 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-Image = npt.NDArray[np.uint8]
-"""An image, uint8 of shape (height, width, 3), 0-255; BGR for frames, RGB for views and renderings."""
+from twin_edge.images import Image
 
 Truth = Mapping[str, float | str]
 """What a simulated subject knows about itself at the time of a frame: name to value."""

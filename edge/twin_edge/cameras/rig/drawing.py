@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from twin_edge.cameras.base import Image
 from twin_edge.cameras.rig.scenery import (
     GAUGE,
     GLASS_HEIGHT,
@@ -20,6 +19,7 @@ from twin_edge.cameras.rig.scenery import (
     gauge_angle_deg,
     scenery,
 )
+from twin_edge.images import Image
 
 _GLASS_COLUMNS = slice(GLASS_LEFT, GLASS_LEFT + GLASS_WIDTH)
 _SURFACE = (255, 216, 140)
@@ -95,9 +95,7 @@ def _draw_leak(canvas: Image, leak_s: float) -> None:
     puddle = (round((x - 20 * reach) * 16), round((_FLOOR_Y - 2) * 16))
     cv2.ellipse(canvas, puddle, axes, 0, 0, 360, (150, 104, 20), -1, cv2.LINE_AA, 4)
     shine = (round((x - 24 * reach) * 16), round((_FLOOR_Y - 4) * 16))
-    cv2.ellipse(
-        canvas, shine, (axes[0] * 3 // 5, axes[1] // 2), 0, 0, 360, (226, 178, 70), -1, cv2.LINE_AA, 4
-    )
+    cv2.ellipse(canvas, shine, (axes[0] * 3 // 5, axes[1] // 2), 0, 0, 360, (226, 178, 70), -1, cv2.LINE_AA, 4)
     for drop in range(3):
         fallen = (leak_s * 1.9 + drop / 3) % 1.0
         center = (round(x * 16), round((y + (_FLOOR_Y - 6 - y) * fallen * fallen) * 16))

@@ -9,10 +9,10 @@ from functools import cache
 import cv2
 import numpy as np
 
-from twin_edge.cameras.base import Image
 from twin_edge.cameras.rig.scenery import GAUGE, GLASS_HEIGHT, GLASS_LEFT, GLASS_TOP, HEIGHT, WHEEL, WIDTH
 from twin_edge.cameras.rig.sprites import Color, Pen, Point, Sprite, fine_canvas, polar
 from twin_edge.errors import ConfigError
+from twin_edge.images import Image
 
 FAULT_NAMES = (
     "bearing-wobble",
@@ -38,6 +38,11 @@ _HAND_TARGETS: tuple[Point, ...] = (
     (GLASS_LEFT + 18.0, GLASS_TOP + GLASS_HEIGHT * 0.6),
     (WHEEL[0] + 10.0, WHEEL[1] - 30.0),
 )
+_SLEEVE: tuple[Point, ...] = ((-39, 110), (41, 110), (84, 620), (-82, 620))
+_SLEEVE_FRONT: tuple[Point, ...] = ((-35, 110), (10, 110), (34, 620), (-76, 620))
+"""The arm below the cuff and the lit part of it, seen from the palm with the fingers up, pixels."""
+_SLEEVE_DARK: Color = (116, 70, 38)
+_SLEEVE_LIGHT: Color = (142, 90, 52)
 _FOG: Color = (214, 210, 206)
 
 
@@ -62,9 +67,7 @@ class Fault:
         if not (math.isfinite(self.at_s) and self.at_s >= 0.0):
             raise ConfigError(f"rig fault time {self.at_s} is out of range", fix="give seconds, 0 or more")
         if self.duration_s is not None and not (math.isfinite(self.duration_s) and self.duration_s > 0.0):
-            raise ConfigError(
-                f"rig fault duration {self.duration_s} is out of range", fix="give seconds, more than 0"
-            )
+            raise ConfigError(f"rig fault duration {self.duration_s} is out of range", fix="give seconds, more than 0")
 
     def age_s(self, t_s: float) -> float | None:
         """Seconds since it began, or None when it is not there at `t_s`."""
@@ -85,7 +88,7 @@ def wobble(age_s: float, angle_deg: float) -> Point:
     grown = min(1.0, age_s / 0.5)
     whirl = math.radians(angle_deg)
     rattle = 2.2 * math.sin(2.0 * math.pi * 6.3 * age_s)
-    return grown * (7.0 * math.cos(whirl) + rattle), grown * (5.0 * math.sin(whirl) + 0.6 * rattle)
+    return grown * (8.0 * math.cos(whirl) + rattle), grown * (5.5 * math.sin(whirl) + 0.6 * rattle)
 
 
 def leak_size(age_s: float) -> float:
@@ -132,13 +135,20 @@ def draw_hand(canvas: Image, age_s: float, duration_s: float | None, chance: flo
     angle = -62.0 + 50.0 * (pick % 1.0)  # Fingers point up and to the left.
     hover = (5.0 * math.sin(2.1 * age_s), 4.0 * math.sin(3.3 * age_s + 1.0))
     away = polar((0.0, 0.0), 330.0 * (1.0 - reach), math.radians(angle + 90.0))
-    hand().draw(canvas, (target[0] + hover[0] + away[0], target[1] + hover[1] + away[1]), angle)
+    palm = (target[0] + hover[0] + away[0], target[1] + hover[1] + away[1])
+    # The arm goes on beyond the sprite, far enough to leave the picture at every angle.
+    along = math.radians(angle)
+    cos, sin = math.cos(along), math.sin(along)
+    for outline, color in ((_SLEEVE, _SLEEVE_DARK), (_SLEEVE_FRONT, _SLEEVE_LIGHT)):
+        points = [(palm[0] + cos * x - sin * y, palm[1] + sin * x + cos * y) for x, y in outline]
+        cv2.fillConvexPoly(canvas, np.rint(np.array(points) * 16).astype(np.int32), color, cv2.LINE_AA, 4)
+    _hand().draw(canvas, palm, angle)
 
 
 @cache
-def hand() -> Sprite:
-    """A right hand with a sleeve, fingers up, the palm at the pivot."""
-    side = 620
+def _hand() -> Sprite:
+    """A right hand with the end of its sleeve, fingers up, the palm at the pivot."""
+    side = 252
     middle = (side / 2, side / 2)
     paint, mask = Pen(fine_canvas(side, side), middle), Pen(fine_canvas(side, side), middle)
     skin: Color = (142, 178, 232)
@@ -151,25 +161,23 @@ def hand() -> Sprite:
         ((-28, 22), (-70, -8), 19),
     )
     palm: list[Point] = [(-37, -22), (-20, -34), (18, -34), (36, -20), (34, 30), (24, 66), (-22, 66), (-34, 34)]
-    forearm: list[Point] = [(-23, 50), (25, 50), (33, 120), (-31, 120)]
-    sleeve: list[Point] = [(-38, 104), (40, 104), (58, 306), (-56, 306)]
+    forearm: list[Point] = [(-23, 50), (25, 50), (30, 112), (-28, 112)]
     solid: Color = (255, 255, 255)
     for pen, tone in ((mask, solid), (paint, dark)):
         for base, tip, width in fingers:
             pen.line(base, tip, tone, width)
         pen.polygon(palm, tone)
         pen.polygon(forearm, tone)
-        pen.polygon(sleeve, tone)
     for base, tip, width in fingers:
         paint.line((base[0] - 1, base[1] - 1), (tip[0] - 0.8, tip[1] + 0.5), skin, width - 4.5)
         nail = (tip[0] + (tip[0] - base[0]) * 0.03, tip[1] + (tip[1] - base[1]) * 0.03)
-        paint.line(nail, (nail[0] - (tip[0] - base[0]) * 0.08, nail[1] - (tip[1] - base[1]) * 0.08), (184, 206, 244), 7)
+        root = (nail[0] - (tip[0] - base[0]) * 0.08, nail[1] - (tip[1] - base[1]) * 0.08)
+        paint.line(nail, root, (184, 206, 244), 7)
     paint.polygon([(x * 0.93 - 1, y * 0.95) for x, y in palm], skin)
     paint.polygon([(x * 0.93 - 1, y) for x, y in forearm], skin)
     for x in (-15, 1, 18):
         paint.line((x, -34), (x * 0.9, -20), dark, 2.0)
-    paint.polygon(sleeve, (116, 70, 38))
-    paint.polygon([(-34, 112), (10, 112), (18, 306), (-50, 306)], (142, 90, 52))
-    paint.polygon([(-41, 102), (43, 102), (45, 118), (-43, 118)], (92, 54, 28))
-    mask.polygon([(-41, 102), (43, 102), (45, 118), (-43, 118)], solid)
+    cuff: list[Point] = [(-41, 102), (43, 102), (45, 118), (-43, 118)]
+    paint.polygon(cuff, (92, 54, 28))
+    mask.polygon(cuff, solid)
     return Sprite(paint.image, mask.image[..., 0])

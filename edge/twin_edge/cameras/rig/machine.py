@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from twin_edge.cameras.base import Image, Truth
+from twin_edge.cameras.base import Truth
 from twin_edge.cameras.rig import faults as mishaps
+from twin_edge.cameras.rig.autopilot import Autopilot
 from twin_edge.cameras.rig.drawing import Appearance, draw_machine
 from twin_edge.cameras.rig.faults import Fault
 from twin_edge.cameras.rig.nuisances import Disturbance, Nuisances, apply_light, apply_sensor
-from twin_edge.cameras.rig.operator import Operator
 from twin_edge.cameras.rig.physics import SPEED_MAX_RPM, VALVE_MAX_DEG, Inputs, Physics, settled_state
 from twin_edge.cameras.rig.scenery import HEIGHT, WIDTH
 from twin_edge.errors import ConfigError
+from twin_edge.images import Image
 
 _FPS_MIN, _FPS_MAX = 1.0, 240.0
 _SEED_MAX = 2**63 - 1
@@ -73,13 +74,13 @@ class Rig:
     def __init__(self, config: RigConfig | None = None) -> None:
         self.config = config if config is not None else RigConfig()
         streams = np.random.SeedSequence(self.config.seed).spawn(4)
-        start, autopilot, nuisance, mishap = (np.random.Generator(np.random.PCG64(stream)) for stream in streams)
+        start, plan, nuisance, mishap = (np.random.Generator(np.random.PCG64(stream)) for stream in streams)
         self._dt_s = 1.0 / self.config.fps
-        self._operator = Operator(autopilot)
+        self._autopilot = Autopilot(plan)
         self._physics = Physics(
             settled_state(
-                speed_rpm=self._operator.speed_rpm,
-                valve_deg=self._operator.valve_deg,
+                speed_rpm=self._autopilot.speed_rpm,
+                valve_deg=self._autopilot.valve_deg,
                 level_pct=float(start.uniform(8.0, 92.0)),
                 angle_deg=float(start.uniform(0.0, 360.0)),
             )
@@ -140,13 +141,13 @@ class Rig:
         state = self._physics.state
         valve, speed = self._valve_command, self._speed_command
         ages = {fault.name: age for fault, age in self._active()}
-        self._operator.advance(self._dt_s, state.level_pct)
+        self._autopilot.advance(self._dt_s, state.level_pct)
         self._physics.advance(
             self._dt_s,
             Inputs(
-                speed_rpm=self._operator.speed_rpm if speed is None else speed,
-                valve_deg=self._operator.valve_deg if valve is None else valve,
-                demand=self._operator.demand,
+                speed_rpm=self._autopilot.speed_rpm if speed is None else speed,
+                valve_deg=self._autopilot.valve_deg if valve is None else valve,
+                demand=self._autopilot.demand,
                 leak=mishaps.leak_size(ages["leak"]) if "leak" in ages else 0.0,
                 tripped=any(fault.trips and age > mishaps.TRIP_AFTER_S for fault, age in self._active()),
             ),
@@ -164,13 +165,15 @@ class Rig:
         """Notes down what is seen at this instant."""
         state = self._physics.state
         active = {fault.name: (fault, age) for fault, age in self._active()}
-        if "picture-stopped" in active and self._index:
-            return  # The picture stays what it was before; the machine goes on.
-        if "needle-stuck" not in active:
+        ages = {name: age for name, (_, age) in active.items()}
+        if "needle-stuck" not in ages:
             self._stuck_bar = None
         elif self._stuck_bar is None:
             self._stuck_bar = state.pressure_bar
-        turn_deg, shift = mishaps.knock(active["camera-knocked"][1]) if "camera-knocked" in active else (0.0, (0.0, 0.0))
+        if "picture-stopped" in ages and self._index:
+            return  # The picture stays what it was before; the machine goes on.
+        turn_deg, shift = mishaps.knock(ages["camera-knocked"]) if "camera-knocked" in ages else (0.0, (0.0, 0.0))
+        shaken = "bearing-wobble" in ages
         hand = active.get("hand")
         self._instant = _Instant(
             seen=Appearance(
@@ -178,16 +181,14 @@ class Rig:
                 level_pct=state.level_pct,
                 valve_deg=state.valve_deg,
                 angle_deg=state.angle_deg,
-                light="off" if "lamp-dead" in active else state.light,
-                wobble=mishaps.wobble(active["bearing-wobble"][1], state.angle_deg)
-                if "bearing-wobble" in active
-                else (0.0, 0.0),
-                leak_s=active["leak"][1] if "leak" in active else 0.0,
+                light="off" if "lamp-dead" in ages else state.light,
+                wobble=mishaps.wobble(ages["bearing-wobble"], state.angle_deg) if shaken else (0.0, 0.0),
+                leak_s=ages.get("leak", 0.0),
             ),
             disturbance=self._nuisances.current,
             turn_deg=turn_deg,
             shift=shift,
-            fog_s=active["lens-fogged"][1] if "lens-fogged" in active else None,
+            fog_s=ages.get("lens-fogged"),
             hand_s=None if hand is None else (hand[1], hand[0].duration_s),
         )
 
@@ -219,9 +220,7 @@ class Rig:
         cos, sin = math.cos(angle), math.sin(angle)
         x, y = (WIDTH - 1) / 2, (HEIGHT - 1) / 2
         matrix = np.array([[cos, -sin, x - cos * x + sin * y + dx], [sin, cos, y - sin * x - cos * y + dy]])
-        cv2.warpAffine(
-            image, matrix, (WIDTH, HEIGHT), self._warped, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101
-        )
+        cv2.warpAffine(image, matrix, (WIDTH, HEIGHT), self._warped, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101)
         return self._warped
 
     def truth(self) -> Truth:
@@ -244,8 +243,3 @@ class Rig:
             "fault": "+".join(sorted({fault.name for fault, _ in self._active()})),
             "t_s": self.t_s,
         }
-
-
-def with_faults(config: RigConfig, *faults: Fault) -> RigConfig:
-    """The same rig with other faults."""
-    return replace(config, faults=faults)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from twin_edge.cameras.base import Image
 from twin_edge.cameras.rig.scenery import HEIGHT, WIDTH
+from twin_edge.images import Image
 
 _NOISE_SIGMA = 3.0
 """Standard deviation of the sensor noise, of 255."""
@@ -141,7 +141,7 @@ def apply_sensor(image: Image, now: Disturbance, factor: float) -> Image:
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
 
 
-@cache
+@lru_cache(maxsize=8)
 def _noise_pool(factor: float) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """What noise adds and what it takes away, as two arrays: saturating uint8 arithmetic is the fast one."""
     shape = (HEIGHT + _NOISE_MARGIN, WIDTH + _NOISE_MARGIN, 3)
@@ -150,7 +150,7 @@ def _noise_pool(factor: float) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.ui
     return np.maximum(whole, 0).astype(np.uint8), np.maximum(-whole, 0).astype(np.uint8)
 
 
-@cache
+@lru_cache(maxsize=8)
 def _shadow_strip(factor: float) -> Image:
     """Brightness of a slanted soft shadow between two stretches of light, shape (HEIGHT, 3 * WIDTH and more, 3)."""
     length = 2 * WIDTH + _SHADOW_WIDTH + HEIGHT

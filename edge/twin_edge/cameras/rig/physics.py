@@ -148,11 +148,7 @@ def _wanted_light(state: State, inputs: Inputs) -> str:
     if state.speed_rpm < _STOPPED_RPM and inputs.speed_rpm < _STOPPED_RPM:
         return "off"
     level, pressure = state.level_pct, state.pressure_bar
-    if (
-        inputs.tripped
-        or not _FAULT_LEVEL_PCT[0] <= level <= _FAULT_LEVEL_PCT[1]
-        or pressure > _FAULT_PRESSURE_BAR
-    ):
+    if inputs.tripped or not _FAULT_LEVEL_PCT[0] <= level <= _FAULT_LEVEL_PCT[1] or pressure > _FAULT_PRESSURE_BAR:
         return "fault"
     if not _WARN_LEVEL_PCT[0] <= level <= _WARN_LEVEL_PCT[1] or pressure > _WARN_PRESSURE_BAR:
         return "warn"

@@ -9,7 +9,6 @@ from functools import cache
 import cv2
 import numpy as np
 
-from twin_edge.cameras.base import Image
 from twin_edge.cameras.rig.sprites import (
     FINENESS,
     Color,
@@ -22,6 +21,7 @@ from twin_edge.cameras.rig.sprites import (
     shade,
     shrink,
 )
+from twin_edge.images import Image
 
 WIDTH, HEIGHT = 480, 360
 """Size of a frame of the rig, pixels; everything that moves lies in the middle HEIGHT x HEIGHT."""
@@ -159,11 +159,10 @@ def _piping(pen: Pen) -> None:
     for x in (60, 396):
         pen.box((x, 338), (26, 12), _DARK, 2)
     # valve body with its bonnet; the lever turns on it
-    x, y = VALVE
-    pen.tube((x - 34, 282), (x + 34, 282), 50, (104, 88, 76))
-    pen.disc((x, y), 26, shade(_DARK, 0.8))
-    pen.disc((x, y), 23, (126, 112, 100))
-    pen.disc((x, y), 17, (96, 84, 74))
+    pen.tube((VALVE[0] - 34, 282), (VALVE[0] + 34, 282), 50, (104, 88, 76))
+    pen.disc(VALVE, 26, shade(_DARK, 0.8))
+    pen.disc(VALVE, 23, (126, 112, 100))
+    pen.disc(VALVE, 17, (96, 84, 74))
 
 
 def _motor(pen: Pen) -> None:
@@ -198,9 +197,7 @@ def _gauge(pen: Pen) -> None:
         angle = math.radians(gauge_angle_deg(half / 2) - 90.0)
         major = half % 2 == 0
         inner = GAUGE_RADIUS - (26 if major else 21)
-        pen.line(
-            polar(GAUGE, inner, angle), polar(GAUGE, GAUGE_RADIUS - 11.5, angle), _INK, 2.2 if major else 1.1
-        )
+        pen.line(polar(GAUGE, inner, angle), polar(GAUGE, GAUGE_RADIUS - 11.5, angle), _INK, 2.2 if major else 1.1)
     for bar in range(0, 11, 2):
         angle = math.radians(gauge_angle_deg(bar) - 90.0)
         pen.text(polar(GAUGE, GAUGE_RADIUS - 36, angle), str(bar), _INK, 9.0, 1.1)

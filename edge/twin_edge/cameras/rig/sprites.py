@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from twin_edge.cameras.base import Image
+from twin_edge.images import Image
 
 Color = tuple[int, int, int]
 """Blue, green, red, 0-255 each."""
@@ -48,18 +48,14 @@ class Pen:
 
     def disc(self, center: Point, radius: float, color: Color) -> None:
         """Fills a circle."""
-        cv2.circle(
-            self.image, self._at(center), round(radius * FINENESS * _ONE), color, -1, cv2.LINE_AA, _SHIFT
-        )
+        cv2.circle(self.image, self._at(center), round(radius * FINENESS * _ONE), color, -1, cv2.LINE_AA, _SHIFT)
 
     def line(self, start: Point, end: Point, color: Color, width: float) -> None:
         """Draws a line with round ends."""
         thickness = max(1, round(width * FINENESS))
         cv2.line(self.image, self._at(start), self._at(end), color, thickness, cv2.LINE_AA, _SHIFT)
 
-    def arc(
-        self, center: Point, radius: float, span_deg: tuple[float, float], color: Color, width: float
-    ) -> None:
+    def arc(self, center: Point, radius: float, span_deg: tuple[float, float], color: Color, width: float) -> None:
         """Draws an arc with flat ends.
 
         Args:
@@ -179,8 +175,11 @@ class Sprite:
         through = cv2.resize(1.0 - solid, fine, interpolation=cv2.INTER_AREA)
         self._through = cv2.merge([(through * 255.0).round().astype(np.uint8)] * 3)
         self._side = side
-        shape = (side, side, 3)
-        self._patch, self._patch_through = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
+        # The corners of what is there at all, seen from the pivot: only where they go is anything drawn.
+        rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
+        x = (np.array([columns[0], columns[-1] + 1]) / FINENESS - side / 2).tolist()
+        y = (np.array([rows[0], rows[-1] + 1]) / FINENESS - side / 2).tolist()
+        self._corners: list[Point] = [(x[i], y[j]) for i in (0, 1) for j in (0, 1)]
 
     def draw(self, canvas: Image, pivot: Point, angle_deg: float) -> None:
         """Draws the sprite.
@@ -190,24 +189,21 @@ class Sprite:
             pivot: Where the middle of the sprite goes, pixels.
             angle_deg: How far it is turned, degrees clockwise.
         """
-        half = self._side // 2
-        left, top = math.floor(pivot[0]) - half, math.floor(pivot[1]) - half
-        x0, y0 = max(left, 0), max(top, 0)
-        x1, y1 = min(left + self._side, canvas.shape[1]), min(top + self._side, canvas.shape[0])
+        cos, sin = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
+        xs = [pivot[0] + cos * x - sin * y for x, y in self._corners]
+        ys = [pivot[1] + sin * x + cos * y for x, y in self._corners]
+        x0, y0 = max(math.floor(min(xs)) - 1, 0), max(math.floor(min(ys)) - 1, 0)
+        x1, y1 = min(math.ceil(max(xs)) + 1, canvas.shape[1]), min(math.ceil(max(ys)) + 1, canvas.shape[0])
         if x0 >= x1 or y0 >= y1:
             return
-        # From a pixel of the patch back to a point of the fine sprite; OpenCV's pixel centers are whole numbers.
-        cos, sin = 2.0 * math.cos(math.radians(angle_deg)), 2.0 * math.sin(math.radians(angle_deg))
-        x, y = pivot[0] - left - 0.5, pivot[1] - top - 0.5
-        middle = self._side - 0.5
+        # From a pixel of the canvas back to a point of the sprite, which is twice as fine; OpenCV puts pixel centers
+        # at whole numbers, hence the halves.
+        cos, sin = 2.0 * cos, 2.0 * sin
+        x, y, middle = pivot[0] - x0 - 0.5, pivot[1] - y0 - 0.5, self._side - 0.5
         matrix = np.array([[cos, sin, middle - cos * x - sin * y], [-sin, cos, middle + sin * x - cos * y]])
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        size = (self._side, self._side)
-        cv2.warpAffine(self._weighted, matrix, size, self._patch, flags, cv2.BORDER_CONSTANT, (0, 0, 0))
-        cv2.warpAffine(
-            self._through, matrix, size, self._patch_through, flags, cv2.BORDER_CONSTANT, (255, 255, 255)
-        )
-        seen = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
+        flags, edge, size = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_CONSTANT, (x1 - x0, y1 - y0)
+        through = cv2.warpAffine(self._through, matrix, size, None, flags, edge, (255, 255, 255))
+        weighted = cv2.warpAffine(self._weighted, matrix, size, None, flags, edge, (0, 0, 0))
         target = canvas[y0:y1, x0:x1]
-        cv2.multiply(target, self._patch_through[seen], target, 1.0 / 255.0)
-        cv2.add(target, self._patch[seen], target)
+        cv2.multiply(target, through, target, 1.0 / 255.0)
+        cv2.add(target, weighted, target)

@@ -18,11 +18,11 @@ _LEVEL_BAND_PCT = (12.0, 88.0)
 _REACTION_S = (0.5, 4.0)
 
 
-class Operator:
+class Autopilot:
     """Chooses set-points, each held for some random seconds, so that recordings cover the envelope.
 
     Args:
-        rng: Its own random stream; two operators on equal streams do the same.
+        rng: Its own random stream; two autopilots on equal streams do the same.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -38,7 +38,7 @@ class Operator:
 
         Args:
             dt_s: Seconds since the last call.
-            level_pct: Level of the tank, 0-100 %; out of its band, the operator changes the demand after a moment.
+            level_pct: Level of the tank, 0-100 %; out of its band, the autopilot changes the demand after a moment.
         """
         self._left_s = [left - dt_s for left in self._left_s]
         if self._left_s[0] <= 0.0:
@@ -63,13 +63,13 @@ class Operator:
 
     def _pick_valve(self) -> float:
         # The flow saturates early, so that a uniform choice would leave the closed end, and high pressures, rare.
-        return VALVE_MAX_DEG * float(self._rng.random()) ** 1.4
+        return VALVE_MAX_DEG * math.pow(self._rng.random(), 1.4)
 
     def _pick_speed(self) -> float:
         if self._rng.random() < _STOP_SHARE:
             return 0.0
         # Pressure goes with the square of the speed and falls with the valve: this makes it about uniform.
-        return float(SPEED_MAX_RPM * self._rng.uniform(0.001, 1.0) ** 0.35)
+        return SPEED_MAX_RPM * math.pow(self._rng.uniform(0.001, 1.0), 0.35)
 
     def _pick_demand(self) -> float:
         low, high = (math.log(bound) for bound in _DEMAND_RANGE)

@@ -1,0 +1,117 @@
+"""A video file as a camera."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import cv2
+
+from twin_edge.cameras.base import Frame
+from twin_edge.cameras.opencv import grab, open_video, stated_fps
+from twin_edge.errors import CameraEndedError, CameraError, CameraOpenError
+from twin_edge.images import Image
+
+_LOGGER = logging.getLogger(__name__)
+_COMPLETE_SHARE = 0.9
+"""Files often state a length that is a little off; less than this share of it means that the file is broken."""
+
+
+class VideoCamera:
+    """A video file; frame times are those of reading, as with a device.
+
+    Args:
+        path: The file.
+        loop: Start again at its end, for ever.
+    """
+
+    live = False
+
+    def __init__(self, path: Path, *, loop: bool = False) -> None:
+        self.uri = f"file:{path}" + ("?loop=1" if loop else "")
+        self.fps: float | None = None
+        self._path = path
+        self._loop = loop
+        self._video: cv2.VideoCapture | None = None
+        self._first: Image | None = None
+        self._in_pass = 0
+        self._index = 0
+
+    def open(self) -> None:
+        """Opens the file and decodes its first frame; see `Camera.open`."""
+        self.close()
+        self._index = 0
+        self._rewind()
+
+    def _rewind(self) -> None:
+        """Opens the file at its start."""
+        if not self._path.exists():
+            raise CameraOpenError(f"there is no file {self._path}", fix="check the path of the video")
+        if not self._path.is_file():
+            raise CameraOpenError(f"{self._path} is not a file", fix="for a folder of images use images:DIR")
+        if not self._path.stat().st_size:
+            raise CameraOpenError(f"{self._path} is empty", fix="record or copy the video again")
+        # By absolute path: a name such as "a:b.mp4" would be taken for a protocol.
+        video = open_video(str(self._path.resolve()), _file_backend())
+        if video is None:
+            raise CameraOpenError(f"{self._path} is not a video that OpenCV can read", fix="convert it to H.264 MP4")
+        first = grab(video, str(self._path))
+        if first is None:
+            video.release()
+            raise CameraOpenError(f"{self._path} has no frame that can be decoded", fix="record or copy it again")
+        self._video, self._first, self._in_pass = video, first, 0
+        self.fps = stated_fps(video)
+
+    def read(self, timeout_s: float) -> Frame:  # noqa: ARG002 - a file never keeps anyone waiting
+        """Decodes the next frame; see `Camera.read`."""
+        if self._video is None:
+            raise CameraError(f"{self.uri} is not open", fix="open it first")
+        image = self._next(self._video)
+        if image is None:
+            self._check_complete(self._video)
+            if not self._loop:
+                raise CameraEndedError(f"{self._path} has ended", fix="add ?loop=1 to play it for ever")
+            self.close()
+            self._rewind()
+            image = self._next(self._video)
+            if image is None:
+                raise CameraError(f"{self._path} has no frames any more", fix="record or copy it again")
+        frame = Frame(image, time.time_ns() // 1000, self._index)
+        self._index += 1
+        self._in_pass += 1
+        return frame
+
+    def _next(self, video: cv2.VideoCapture) -> Image | None:
+        if self._first is not None:
+            image, self._first = self._first, None
+            return image
+        return grab(video, str(self._path))
+
+    def _check_complete(self, video: cv2.VideoCapture) -> None:
+        """Tells the end of a file from a place where it breaks off.
+
+        Raises:
+            CameraError: It breaks off.
+        """
+        stated = video.get(cv2.CAP_PROP_FRAME_COUNT)
+        if self.fps is None or stated <= 0 or self._in_pass >= _COMPLETE_SHARE * stated:
+            return
+        # The count is a guess for some containers and wrong at a varying frame rate; the time is not.
+        reached_s, length_s = video.get(cv2.CAP_PROP_POS_MSEC) / 1000.0, stated / self.fps
+        if reached_s < _COMPLETE_SHARE * length_s:
+            raise CameraError(
+                f"{self._path} breaks off after {self._in_pass} of about {stated:.0f} frames",
+                fix="record or copy it again",
+            )
+
+    def close(self) -> None:
+        """Closes the file; see `Camera.close`."""
+        if self._video is not None:
+            self._video.release()
+        self._video = self._first = None
+
+
+def _file_backend() -> int:
+    """FFmpeg where OpenCV has it (the wheels do): others would take some file names for patterns."""
+    return int(cv2.CAP_FFMPEG if cv2.CAP_FFMPEG in cv2.videoio_registry.getStreamBackends() else cv2.CAP_ANY)
