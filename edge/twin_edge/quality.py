@@ -8,7 +8,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from twin_edge.cameras.base import Image
+from twin_edge.images import Image
 
 _PEAK: Final = 255.0
 _C1: Final = (0.01 * _PEAK) ** 2

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import cv2
 import numpy as np
 
-from twin_edge.cameras.base import Image
+from twin_edge.images import Image
 from twin_edge.errors import CameraError, ManifestError
 
 ResizeMode = Literal["fit-shortest", "fit-longest", "squash"]

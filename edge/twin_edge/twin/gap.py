@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_edge.bundle.manifest import GapCalibration
-from twin_edge.cameras.base import Image
+from twin_edge.images import Image
 
 ROWS: Final = 16
 COLUMNS: Final = 16

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from twin_edge.bundle.archive import ENCODER, GENERATOR, Bundle
-from twin_edge.bundle.manifest import TensorSpec
-from twin_edge.cameras.base import Image
+from twin_edge.bundle.manifest import Manifest
+from twin_edge.images import Image
 from twin_edge.errors import IntegrityError
 from twin_edge.models.engine import Model, Quantization
+from twin_edge.models.networks import Encoder, Generator, State
 from twin_edge.models.runtimes import Runtime, load_runtime
 from twin_edge.preprocess.view import Viewer
 from twin_edge.twin.gap import Gap, GapMeter
@@ -22,9 +21,6 @@ STATE_TOLERANCE: Final = 2
 """Most steps by which a golden state may differ on another runtime or processor."""
 PIXEL_TOLERANCE: Final = 2
 """Most 1/255 by which a golden rendering may differ."""
-
-# uint8 and int8 pixels differ by 128, which in two's complement is the top bit.
-_SIGN_BIT: Final = np.uint8(0x80)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,30 +63,20 @@ class Twin:
         self.make_view = Viewer(spec)
         self.measure_gap = GapMeter(manifest.gap, spec.height, spec.width)
         self._latent_start = len(manifest.state.pose)
-        self._latent = Quantization(manifest.state.scale, manifest.state.zero_point)
-        self._generator = Model(bundle.members[GENERATOR], self.runtime, threads=threads)
-        _check_edge(
-            "generator.input", manifest.tensors, self._generator.input_shape, self._generator.input_dtype
-        )
-        _check_edge(
-            "generator.output", manifest.tensors, self._generator.output_shape, self._generator.output_dtype
-        )
-        self._encoder: Model | None = None
+        latent = Quantization(manifest.state.scale, manifest.state.zero_point)
+        self._generator = Generator(bundle.members[GENERATOR], self.runtime, latent, threads=threads)
+        _check_edges("generator", self._generator.model, manifest)
+        self._encoder: Encoder | None = None
         if encodes:
-            self._encoder = Model(bundle.members[ENCODER], self.runtime, threads=threads)
-            _check_edge(
-                "encoder.input", manifest.tensors, self._encoder.input_shape, self._encoder.input_dtype
-            )
-            _check_edge(
-                "encoder.output", manifest.tensors, self._encoder.output_shape, self._encoder.output_dtype
-            )
+            self._encoder = Encoder(bundle.members[ENCODER], self.runtime, threads=threads)
+            _check_edges("encoder", self._encoder.model, manifest)
 
     @property
     def state_length(self) -> int:
         """Bytes of a raw state."""
         return self.bundle.manifest.state.length
 
-    def encode(self, view: Image) -> npt.NDArray[np.int8]:
+    def encode(self, view: Image) -> State:
         """Returns the state of a view.
 
         Args:
@@ -101,11 +87,9 @@ class Twin:
         """
         if self._encoder is None:
             raise RuntimeError("this twin was loaded to render only")
-        pixels = np.bitwise_xor(view, _SIGN_BIT).view(np.int8)[np.newaxis]
-        state: npt.NDArray[np.int8] = self._encoder.run(pixels)[0]
-        return state
+        return self._encoder(view)
 
-    def render(self, state: npt.NDArray[np.int8]) -> Image:
+    def render(self, state: State) -> Image:
         """Returns the rendering of a state.
 
         Args:
@@ -114,14 +98,7 @@ class Twin:
         Returns:
             uint8 RGB of shape (height, width, 3), 0-255.
         """
-        latent = self._latent.dequantize(state[self._latent_start :])[np.newaxis]
-        output: npt.NDArray[np.float32] = self._generator.run(latent)[0]
-        # The generator ends at -1 to 1; adding a half before the cast rounds, and the range needs no clip.
-        output += np.float32(1)
-        output *= np.float32(127.5)
-        output += np.float32(0.5)
-        rendering: Image = output.astype(np.uint8)
-        return rendering
+        return self._generator(state[self._latent_start :])
 
     def compare(self, view: Image, rendering: Image) -> Gap:
         """Returns the gap between a view and its rendering, each uint8 RGB of shape (height, width, 3)."""
@@ -156,12 +133,16 @@ class Twin:
             )
 
 
-def _check_edge(
-    name: str, tensors: Mapping[str, TensorSpec], shape: tuple[int, ...], dtype: np.dtype[np.generic]
-) -> None:
-    spec = tensors[name]
-    if shape != spec.shape or dtype != np.dtype(spec.dtype):
-        raise IntegrityError(
-            f"{name} has shape {shape} and type {dtype}, the manifest says {spec.shape} and {spec.dtype}",
-            fix="get the bundle again from where it was made",
-        )
+def _check_edges(name: str, model: Model, manifest: Manifest) -> None:
+    """Refuses a model whose tensors are not the ones that the manifest describes."""
+    edges = (
+        (f"{name}.input", model.input_shape, model.input_dtype),
+        (f"{name}.output", model.output_shape, model.output_dtype),
+    )
+    for edge, shape, dtype in edges:
+        spec = manifest.tensors[edge]
+        if shape != spec.shape or dtype != np.dtype(spec.dtype):
+            raise IntegrityError(
+                f"{edge} has shape {shape} and type {dtype}, the manifest says {spec.shape} and {spec.dtype}",
+                fix="get the bundle again from where it was made",
+            )

@@ -1,0 +1,244 @@
+"""A finished run to a bundle, through quantization, measurement on every runtime, and the quality gate."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from twin_converters.measure import Measured, measure
+from twin_converters.quantize import QuantizedModel, quantize
+from twin_converters.reference import FloatModel, to_pixels
+from twin_converters.run import Gate, Run, Views
+from twin_edge import __version__
+from twin_edge.bundle import Bundle, GapCalibration, Manifest, Origin, Quality, StateSpec, seal
+from twin_edge.bundle.archive import ENCODER, GENERATOR, GOLDEN, PREVIEW
+from twin_edge.bundle.golden import Golden
+from twin_edge.errors import ConversionError
+from twin_edge.models import Operator, Quantization, installed_runtimes, newest_version, read_operators
+from twin_edge.pictures import encode_png
+from twin_edge.quality import psnr, ssim
+from twin_edge.twin.gap import calibrate
+
+_TEST_FRAMES: Final = 200
+_VALIDATION_FRAMES: Final = 600
+_GOLDEN_FRAMES: Final = 2
+_TOLERANCE: Final = 2
+_RUNTIMES: Final = ("tflite", "litert")
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A bundle, and what was measured on the way to it."""
+
+    bundle: Bundle
+    """The bundle, not yet written."""
+    report: Mapping[str, Any]
+    """What was measured, ready for JSON."""
+    pictures: Mapping[str, Views]
+    """`view`, `float`, `int8` and `difference` (x8) of a few test frames."""
+
+
+def convert(run: Run, on_stage: Callable[[str], None] = lambda _stage: None) -> Conversion:
+    """Converts a run.
+
+    Args:
+        run: What training left.
+        on_stage: Told what is being done.
+
+    Raises:
+        ConversionError: The models cannot be quantized, need operators that a runtime lacks, differ between runtimes,
+            or miss the gate. Nothing has been written then.
+    """
+    test, validation = evenly(run.test, _TEST_FRAMES), run.validation[:_VALIDATION_FRAMES]
+    on_stage("float reference")
+    float_encoder, float_generator = FloatModel(run.encoder), FloatModel(run.generator)
+    float_renderings = to_pixels(float_generator(float_encoder(_real(test))))
+    on_stage("quantizing the encoder")
+    encoder = quantize(run.encoder, _encoder_samples(run.calibration), int8_edges=True)
+    latent = Quantization(encoder.output.scale, encoder.output.zero_point)
+    on_stage("quantizing the generator")
+    generator = quantize(
+        run.generator, _generator_samples(float_encoder(_real(run.calibration)), latent), int8_edges=False
+    )
+    operators = {ENCODER: read_operators(encoder.content), GENERATOR: read_operators(generator.content)}
+    _check_operators(operators)
+    shared = latent.quantize(float_encoder(_real(test)))
+    measured = {}
+    for runtime in installed_runtimes():
+        on_stage(f"measuring on {runtime}")
+        with tempfile.TemporaryDirectory() as folder:
+            measured[runtime] = measure(
+                encoder.content,
+                generator.content,
+                latent,
+                {"validation": validation, "test": test},
+                shared,
+                runtime,
+                Path(folder),
+            )
+    on_stage("sealing")
+    main = next(iter(measured.values()))
+    quality = _quality(test, float_renderings, measured.values())
+    _check_gate(run.gate, quality, list(measured.values()))
+    chosen = np.linspace(0, len(test) - 1, _GOLDEN_FRAMES).round().astype(int)
+    golden = Golden(test[chosen], main.states[chosen], _rendered(main, chosen))
+    manifest = _manifest(run, encoder, generator, operators, quality, calibrate(main.validation_cells))
+    members = {
+        ENCODER: encoder.content,
+        GENERATOR: generator.content,
+        GOLDEN: golden.to_bytes(),
+        PREVIEW: encode_png(main.renderings[0]),
+    }
+    bundle = Bundle.from_bytes(seal(manifest, members))
+    return Conversion(bundle, _report(run, bundle, quality, measured), _pictures(test, float_renderings, main))
+
+
+def evenly(views: Views, count: int) -> Views:
+    """Returns at most `count` of the views, evenly spaced."""
+    return views[np.linspace(0, len(views) - 1, min(count, len(views))).round().astype(int)]
+
+
+def _real(views: Views) -> npt.NDArray[np.float32]:
+    return views.astype(np.float32) / 255
+
+
+def _encoder_samples(views: Views) -> npt.NDArray[np.float32]:
+    """Real views, and black and white, so that the input's range is exactly that of pixels."""
+    extremes = np.stack([np.zeros(views.shape[1:], np.float32), np.ones(views.shape[1:], np.float32)])
+    return np.concatenate([_real(views), extremes])
+
+
+def _generator_samples(latents: npt.NDArray[np.float32], latent: Quantization) -> npt.NDArray[np.float32]:
+    """Real latents as the device sends them, and both ends of the int8 range, so that the input is not requantized."""
+    ends = np.stack([np.full(latents.shape[1:], end, np.int8) for end in (-128, 127)])
+    return latent.dequantize(np.concatenate([latent.quantize(latents), ends]))
+
+
+def _check_operators(operators: Mapping[str, tuple[Operator, ...]]) -> None:
+    """Refuses models that a runtime would refuse, whether or not it is installed here."""
+    for member, used in operators.items():
+        for operator in used:
+            for runtime in _RUNTIMES:
+                newest = newest_version(runtime, operator.name)
+                if operator.version > newest:
+                    raise ConversionError(
+                        f"{member} uses {operator}, {runtime} has version {newest} at most",
+                        fix="use another TensorFlow release, or a layer that lowers to an older operator",
+                    )
+
+
+def _quality(test: Views, float_renderings: Views, measured: Any) -> Quality:
+    """Returns the measured quality; for int8 the worst of the runtimes."""
+    results = [_mean_quality(test, one.renderings) for one in measured]
+    worst_psnr, worst_ssim = (min(values) for values in zip(*results, strict=True))
+    float_psnr, float_ssim = _mean_quality(test, float_renderings)
+    return Quality(len(test), float_psnr, float_ssim, worst_psnr, worst_ssim)
+
+
+def _mean_quality(views: Views, renderings: Views) -> tuple[float, float]:
+    pairs = list(zip(views, renderings, strict=True))
+    return (
+        round(float(np.mean([psnr(a, b) for a, b in pairs])), 3),
+        round(float(np.mean([ssim(a, b) for a, b in pairs])), 4),
+    )
+
+
+def _check_gate(gate: Gate, quality: Quality, measured: list[Measured]) -> None:
+    misses = []
+    if quality.int8_psnr_db < gate.min_psnr_db:
+        misses.append(f"PSNR is {quality.int8_psnr_db:.2f} dB, {gate.min_psnr_db:g} are asked for")
+    if quality.int8_ssim < gate.min_ssim:
+        misses.append(f"SSIM is {quality.int8_ssim:.3f}, {gate.min_ssim:g} is asked for")
+    lost = quality.float_psnr_db - quality.int8_psnr_db
+    if lost > gate.max_psnr_loss_db:
+        misses.append(f"int8 loses {lost:.2f} dB to float, {gate.max_psnr_loss_db:g} are allowed")
+    apart = _levels_apart(measured)
+    if apart > _TOLERANCE:
+        misses.append(f"the runtimes differ by {apart}/255, {_TOLERANCE}/255 are allowed")
+    if misses:
+        raise ConversionError(
+            f"the quality gate failed: {'; '.join(misses)}",
+            fix="train longer or on more of the subject, or lower the recipe's [gate]",
+        )
+
+
+def _levels_apart(measured: list[Measured]) -> int:
+    """Returns by how many of 255 levels the renderings of the same states differ most between runtimes."""
+    first = measured[0].shared_renderings.astype(np.int16)
+    return max((int(np.abs(first - other.shared_renderings).max()) for other in measured[1:]), default=0)
+
+
+def _rendered(measured: Measured, rows: npt.NDArray[np.int_]) -> Views:
+    return measured.renderings[rows]
+
+
+def _manifest(
+    run: Run,
+    encoder: QuantizedModel,
+    generator: QuantizedModel,
+    operators: Mapping[str, tuple[Operator, ...]],
+    quality: Quality,
+    gap: GapCalibration,
+) -> Manifest:
+    return Manifest(
+        name=run.name,
+        origin=Origin(run.recipe_name, run.recipe_digest, run.data_digest, f"twin-edge {__version__}"),
+        files={},
+        view=run.view,
+        state=StateSpec((), encoder.output.shape[1], encoder.output.scale, encoder.output.zero_point),
+        tensors={
+            "encoder.input": encoder.input,
+            "encoder.output": encoder.output,
+            "generator.input": generator.input,
+            "generator.output": generator.output,
+        },
+        operators=operators,
+        minimum_runtime=max(encoder.minimum_runtime, generator.minimum_runtime, key=_version),
+        gap=gap,
+        quality=quality,
+    )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))
+
+
+def _report(run: Run, bundle: Bundle, quality: Quality, measured: Mapping[str, Measured]) -> dict[str, Any]:
+    manifest = bundle.manifest
+    return {
+        "name": run.name,
+        "digest": bundle.digest,
+        "bundle_bytes": len(bundle.data),
+        "member_bytes": {name: entry.size for name, entry in manifest.files.items()},
+        "state_bytes": manifest.state.length,
+        "minimum_runtime": manifest.minimum_runtime,
+        "operators": {name: [str(operator) for operator in used] for name, used in manifest.operators.items()},
+        "test_frames": quality.frames,
+        "float": {"psnr_db": quality.float_psnr_db, "ssim": quality.float_ssim},
+        "int8": {"psnr_db": quality.int8_psnr_db, "ssim": quality.int8_ssim},
+        "runtimes": {
+            name: dict(
+                zip(("psnr_db", "ssim"), _mean_quality(evenly(run.test, _TEST_FRAMES), one.renderings), strict=True)
+            )
+            | {"runtime": one.runtime}
+            for name, one in measured.items()
+        },
+        "levels_between_runtimes": _levels_apart(list(measured.values())),
+    }
+
+
+def _pictures(test: Views, float_renderings: Views, main: Measured) -> dict[str, Views]:
+    rows = np.linspace(0, len(test) - 1, 6).round().astype(int)
+    difference = np.abs(main.renderings[rows].astype(np.int16) - float_renderings[rows])
+    return {
+        "view": test[rows],
+        "float": float_renderings[rows],
+        "int8": main.renderings[rows],
+        "difference": np.clip(difference * 8, 0, 255).astype(np.uint8),
+    }

@@ -1,0 +1,132 @@
+"""Float SavedModel to full-int8 TFLite."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from tensorflow.lite.python import schema_py_generated as schema
+
+from twin_edge.bundle import TensorSpec
+from twin_edge.errors import ConversionError
+
+_INT8_LOW: Final = -128
+_INT8_HIGH: Final = 127
+_TYPES: Final = {schema.TensorType.INT8: "int8", schema.TensorType.FLOAT32: "float32"}
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedModel:
+    """An int8 model."""
+
+    content: bytes
+    """The `.tflite` file."""
+    input: TensorSpec
+    """Its input; for a float input, with the quantization of the int8 tensor behind it."""
+    output: TensorSpec
+    """Its output; for a float output, with the quantization of the int8 tensor before it."""
+    minimum_runtime: str
+    """Oldest TFLite release that can run it, by the converter's own account."""
+
+
+def quantize(saved_model: Path, samples: Iterable[npt.NDArray[np.float32]], *, int8_edges: bool) -> QuantizedModel:
+    """Quantizes a model with one input and one output.
+
+    Weights are per channel in convolutions and per tensor in dense layers: per-channel dense weights would be an
+    operator version that tflite-runtime 2.14 does not have.
+
+    Args:
+        saved_model: Folder of the SavedModel, with the signature `serve` for a single sample.
+        samples: Real inputs without the batch dimension, float32; they set the ranges of all activations.
+        int8_edges: Whether input and output are int8; else they are float32 with the quantization inside.
+
+    Raises:
+        ConversionError: The converter fails.
+    """
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=["serve"])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([sample[np.newaxis]] for sample in samples)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8 if int8_edges else tf.float32
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # noqa: SLF001
+    try:
+        with _native_output_to_file():
+            content = bytes(converter.convert())
+    except (ValueError, RuntimeError) as error:
+        raise ConversionError(
+            f"{saved_model.name} cannot be quantized ({str(error).strip().splitlines()[-1]:.200})",
+            fix="train it again; if it stays so, the recipe's model uses what int8 has not",
+        ) from error
+    return _described(content)
+
+
+def _described(content: bytes) -> QuantizedModel:
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    graph = model.subgraphs[0]
+    names = [_operator_name(model, operator) for operator in graph.operators]
+    input_at, output_at = graph.inputs[0], graph.outputs[0]
+    for name, operator in zip(names, graph.operators, strict=True):
+        if name == "QUANTIZE" and operator.inputs[0] == graph.inputs[0]:
+            input_at = operator.outputs[0]
+        if name == "DEQUANTIZE" and operator.outputs[0] == graph.outputs[0]:
+            output_at = operator.inputs[0]
+    return QuantizedModel(
+        content,
+        _spec(graph.tensors[graph.inputs[0]], graph.tensors[input_at]),
+        _spec(graph.tensors[graph.outputs[0]], graph.tensors[output_at]),
+        _minimum_runtime(model),
+    )
+
+
+def _operator_name(model: Any, operator: Any) -> str:
+    code = model.operatorCodes[operator.opcodeIndex]
+    value = max(code.deprecatedBuiltinCode, code.builtinCode)
+    return next((name for name, number in vars(schema.BuiltinOperator).items() if number == value), "?")
+
+
+def _spec(edge: Any, quantized: Any) -> TensorSpec:
+    if quantized.type != schema.TensorType.INT8:
+        raise ConversionError(
+            f"the tensor {quantized.name.decode()} is not int8 inside", fix="every layer must have an int8 kernel"
+        )
+    scale, zero_point = float(quantized.quantization.scale[0]), int(quantized.quantization.zeroPoint[0])
+    return TensorSpec(
+        shape=tuple(int(n) for n in edge.shape),
+        dtype=_TYPES[edge.type],
+        scale=scale,
+        zero_point=zero_point,
+        low=(_INT8_LOW - zero_point) * scale,
+        high=(_INT8_HIGH - zero_point) * scale,
+    )
+
+
+def _minimum_runtime(model: Any) -> str:
+    for entry in model.metadata or []:
+        if entry.name == b"min_runtime_version":
+            text = bytes(model.buffers[entry.buffer].data).split(b"\0")[0].decode()
+            if text:
+                return text
+    raise ConversionError("the converter did not say which runtime the model needs", fix="upgrade tensorflow")
+
+
+@contextlib.contextmanager
+def _native_output_to_file() -> Iterator[None]:
+    """Keeps the converter's C++ chatter off the terminal; shows it when the conversion fails."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as chatter:
+        os.dup2(chatter.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

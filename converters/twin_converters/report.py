@@ -1,0 +1,44 @@
+"""What a conversion tells: the bundle on disk, a report for programs, a picture and a few lines for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from twin_converters.convert import Conversion
+from twin_edge.files import write_atomic
+from twin_edge.pictures import labelled_rows
+
+
+def write(conversion: Conversion, path: Path) -> None:
+    """Writes the bundle and, beside it, `NAME.report.json` and `NAME.report.png`.
+
+    Raises:
+        TwinEdgeError: Something cannot be written; older files stay.
+    """
+    write_atomic(path.with_suffix(".report.png"), labelled_rows(conversion.pictures))
+    report = json.dumps(dict(conversion.report), indent=2, sort_keys=True) + "\n"
+    write_atomic(path.with_suffix(".report.json"), report.encode())
+    write_atomic(path, conversion.bundle.data)
+
+
+def summary(conversion: Conversion, path: Path) -> str:
+    """Returns a few lines about the conversion."""
+    report = conversion.report
+    lines = [
+        f"{path}  {report['bundle_bytes'] / 1e3:.0f} kB, {report['state_bytes']} B a state, "
+        f"digest {report['digest'][:12]}",
+        f"held-out ({report['test_frames']} frames)  float {report['float']['psnr_db']:.2f} dB, "
+        f"SSIM {report['float']['ssim']:.3f}   int8 {report['int8']['psnr_db']:.2f} dB, "
+        f"SSIM {report['int8']['ssim']:.3f}",
+    ]
+    lines += [
+        f"  on {one['runtime']}: {one['psnr_db']:.2f} dB, SSIM {one['ssim']:.3f}"
+        for one in report["runtimes"].values()
+    ]
+    if len(report["runtimes"]) > 1:
+        lines.append(f"  same states, same renderings within {report['levels_between_runtimes']}/255")
+    else:
+        lines.append("  only one runtime is installed: parity between runtimes was not measured")
+    lines.append(f"look at {path.with_suffix('.report.png')}")
+    return "\n".join(lines)

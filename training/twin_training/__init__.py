@@ -1,0 +1,1 @@
+"""Workstation side: from a recording of a subject to float models of its twin."""

@@ -1,0 +1,123 @@
+"""`twin-train`: wiring only."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from twin_edge.cli.common import run_command
+from twin_edge.errors import ConfigError
+
+_INTERRUPTED = 130
+_HELP = """Train the twin of a subject.
+
+SUBJECT is what to look at: `rig` (the built-in machine), a video file, `images:FOLDER`, or a camera URI such as `0`.
+Ctrl-C saves a checkpoint; the same command with --resume goes on from there.
+
+Writes runs/NAME: the float models, metrics.json, samples.png (view above rendering) and losses.png. Then make the
+bundle with `twin-convert runs/NAME`.
+"""
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command(help=_HELP)
+def command(
+    subject: Annotated[str, typer.Argument(help="rig, a video, images:FOLDER or a camera URI.")],
+    name: Annotated[str, typer.Option(help="Name of the twin, and of the run folder.")],
+    recipe: Annotated[
+        str, typer.Option(help="A shipped recipe (rig, face, quick) or a TOML file. Default: by subject.")
+    ] = "",
+    runs: Annotated[Path, typer.Option(help="Where the run folders are.")] = Path("runs"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint of this name.")] = False,
+    steps: Annotated[int, typer.Option(help="Training steps; 0 takes the recipe's.")] = 0,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Trains; see the module and the command's help."""
+    run_command(lambda: _train(subject, name, recipe, runs, resume=resume, steps=steps), debug=debug)
+
+
+def main() -> None:
+    """Runs the command line."""
+    app()
+
+
+def _train(subject: str, name: str, recipe_name: str, runs: Path, *, resume: bool, steps: int) -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    from dataclasses import replace
+
+    from twin_training.recipe import check_name, load_recipe
+
+    check_name(name)
+    folder = runs / name
+    is_rig = subject in {"rig", "rig:"}
+    recipe = load_recipe(recipe_name or ("rig" if is_rig else "face"))
+    if steps:
+        recipe = replace(recipe, train=replace(recipe.train, steps=steps))
+    console = Console(stderr=True)
+    console.print(f"subject {subject}, recipe {recipe.name}, {recipe.train.steps} steps -> {folder}")
+    try:
+        from twin_training.train import train
+    except ImportError as error:
+        raise ConfigError(
+            f"training needs TensorFlow ({error})", fix="pip install 'twin-edge[training]'"
+        ) from error
+    stop = False
+
+    def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal stop
+        if stop:
+            sys.exit(_INTERRUPTED)
+        stop = True
+        console.print("stopping after this step, once more to stop at once")
+
+    before = signal.signal(signal.SIGINT, ask_to_stop)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[losses]}"),
+    )
+    try:
+        with Progress(*columns, console=console) as progress:
+            recording = progress.add_task("recording", total=None, losses="")
+            training = progress.add_task("training ", total=recipe.train.steps, losses="", start=False)
+
+            def on_progress(now: object) -> None:
+                from twin_training.trainer import Progress as Step
+
+                assert isinstance(now, Step)  # noqa: S101
+                progress.start_task(training)
+                text = " ".join(f"{key} {value:.4f}" for key, value in now.losses.items())
+                progress.update(training, completed=now.step, losses=text)
+
+            outcome = train(
+                subject,
+                recipe,
+                folder,
+                resume=resume,
+                on_recording=lambda done, total: progress.update(recording, completed=done, total=total),
+                on_progress=on_progress,
+                stopped=lambda: stop,
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if not outcome.finished:
+        console.print(f"stopped and saved at step {outcome.step}; go on with the same command and --resume")
+        sys.exit(_INTERRUPTED)
+    test = outcome.metrics["test"]
+    console.print(
+        f"trained in {outcome.seconds:.0f} s; held-out, float: {test['psnr_db']:.2f} dB, SSIM {test['ssim']:.3f}"
+    )
+    console.print(f"look at {folder / 'samples.png'}, then: twin-convert {folder}")

@@ -1,0 +1,313 @@
+"""Recipes: what is trained, on what, for how long. A recipe is data: a TOML file, shipped here or the user's own."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from twin_edge.errors import ConfigError, ManifestError
+from twin_edge.preprocess.view import ViewSpec
+
+_SUFFIX = ".toml"
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """How a subject becomes training, validation and test views.
+
+    A recording is cut into contiguous blocks, in time order, with gaps: neighbouring frames are nearly equal, and
+    interleaving them would measure memory instead of generalization. The rig is recorded once for each seed instead.
+    """
+
+    train_share: float = 0.7
+    """Share of a recording that is trained on, from its start, 0.3-0.9."""
+    validation_share: float = 0.1
+    """Share after that, for calibration and for choosing, 0.05-0.3. The rest is the test."""
+    gap_s: float = 2.0
+    """Seconds left out between the blocks, 0-60."""
+    max_frames: int = 6000
+    """Most frames that are used of a recording, evenly thinned out, 60-100000."""
+    record_s: float = 120.0
+    """Seconds that are recorded of a live camera, 5-86400."""
+    rig_train_seeds: tuple[int, ...] = tuple(range(1000, 1040))
+    """Rig episodes to train on."""
+    rig_validation_seeds: tuple[int, ...] = tuple(range(2000, 2008))
+    """Rig episodes for calibration."""
+    rig_test_seeds: tuple[int, ...] = tuple(range(3000, 3008))
+    """Rig episodes for the test."""
+    rig_frames: int = 75
+    """Frames drawn of each rig episode, 20-10000."""
+    rig_stride: int = 8
+    """Simulation steps (1/30 s) from one drawn frame to the next, 1-300."""
+    denoise: str = "none"
+    """Filter over the view on the device and in training: `none`, `gaussian` or `median`."""
+    resize_mode: str = "fit-shortest"
+    """`fit-shortest` (crop the centre), `fit-longest` (pad) or `squash`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Sizes of the networks."""
+
+    size: int = 128
+    """Height and width of views and renderings, pixels, a power of two from 32 to 256."""
+    latent: int = 32
+    """Length of the latent, 1-256."""
+    encoder_filters: tuple[int, ...] = (24, 32, 48, 64, 96)
+    """Filters of the encoder's convolutions; each but the first halves the image, which starts at half size."""
+    generator_filters: tuple[int, ...] = (96, 64, 48, 32, 24)
+    """Channels of the generator's stages, each twice the size of the one before."""
+    discriminator_filters: tuple[int, ...] = (32, 64, 96)
+    """Filters of the discriminator's convolutions, each halving the patch."""
+    patch: int = 64
+    """Side of the patches that the discriminator sees, pixels, at most `size`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How the networks are trained."""
+
+    steps: int = 1200
+    """Training steps, 1-1000000."""
+    batch: int = 16
+    """Images of a step, 2-256."""
+    learning_rate: float = 2e-3
+    """Highest learning rate of encoder and generator (Adam, one-cycle cosine), 1e-6 to 0.1."""
+    warmup_share: float = 0.05
+    """Share of the steps in which the learning rate rises to it, 0-0.5."""
+    l1_weight: float = 1.0
+    """Weight of the mean absolute error."""
+    l2_weight: float = 4.0
+    """Weight of the mean squared error."""
+    ssim_weight: float = 0.3
+    """Weight of 1 - SSIM."""
+    motion_weight: float = 2.0
+    """How much more pixels count that move: a pixel's weight is 1 + this * its deviation / the mean deviation."""
+    adversarial_weight: float = 0.005
+    """Weight of the adversarial loss of the generator; 0 trains no discriminator."""
+    adversarial_share: float = 0.3
+    """Share of the steps, at the end, in which the adversarial loss is on, 0-1."""
+    prior_share: float = 0.25
+    """Share of the discriminator's generated patches that come from the prior instead of from views, 0-1."""
+    discriminator_learning_rate: float = 4e-4
+    """Learning rate of the discriminator (Adam, b1 0.5)."""
+    r1_weight: float = 2.0
+    """Weight of the R1 gradient penalty (Mescheder et al., arXiv 1801.04406), every 8th discriminator step."""
+    latent_noise_steps: float = 0.5
+    """Half-width of the uniform noise on the latent, in int8 steps: it stands for the quantization."""
+    decorrelation_weight: float = 0.01
+    """Weight of the squared off-diagonal correlation of the latent."""
+    jitter_gain: float = 0.0
+    """Random gain of the training views, half-width, 0-0.5."""
+    ema: float = 0.99
+    """Decay of the moving average of the weights that is kept in the end, 0-0.9999."""
+    seed: int = 1
+    """Seed of all randomness; equal seeds give equal models on the same machine and software."""
+    checkpoint_every: int = 200
+    """Steps between checkpoints."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateConfig:
+    """What a conversion must reach, measured on the test views in int8."""
+
+    min_psnr_db: float = 20.0
+    """Least PSNR, dB."""
+    min_ssim: float = 0.6
+    """Least SSIM."""
+    max_psnr_loss_db: float = 0.5
+    """Most that int8 may lose to float, dB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A whole recipe."""
+
+    name: str
+    """Its name: the file's, without ending."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """From subject to views."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Sizes of the networks."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """How they are trained."""
+    gate: GateConfig = field(default_factory=GateConfig)
+    """What a conversion must reach."""
+
+    @property
+    def view(self) -> ViewSpec:
+        """How a frame becomes a view."""
+        return ViewSpec.from_json(
+            {
+                "height": self.model.size,
+                "width": self.model.size,
+                "resize_mode": self.data.resize_mode,
+                "denoise": self.data.denoise,
+                "colour": "RGB",
+            }
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the resolved recipe: every value, defaults included."""
+        tree: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return tree
+
+    def digest(self) -> str:
+        """Returns the sha256 of the resolved recipe."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+def shipped_recipes() -> list[str]:
+    """Returns the names of the recipes in the package."""
+    folder = importlib.resources.files("twin_training") / "recipes"
+    return sorted(entry.name.removesuffix(_SUFFIX) for entry in folder.iterdir() if entry.name.endswith(_SUFFIX))
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Loads a shipped recipe by its name, or a TOML file by its path.
+
+    Raises:
+        ConfigError: There is no such recipe, or it has an unknown key or a value out of range; says which.
+    """
+    if name_or_path in shipped_recipes():
+        text = (importlib.resources.files("twin_training") / "recipes" / f"{name_or_path}{_SUFFIX}").read_text()
+        return parse_recipe(name_or_path, text)
+    path = Path(name_or_path)
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"there is no recipe {name_or_path}",
+            fix=f"give the path of a TOML file, or one of {', '.join(shipped_recipes())}",
+        ) from error
+    return parse_recipe(path.stem, text)
+
+
+def parse_recipe(name: str, text: str) -> Recipe:
+    """Reads a recipe out of TOML.
+
+    Raises:
+        ConfigError: It is not TOML, or has an unknown key or a value out of range; says which.
+    """
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"the recipe {name} is not TOML ({error})", fix="correct the file") from error
+    return recipe_from_json({"name": name, **tree})
+
+
+def recipe_from_json(tree: Mapping[str, Any]) -> Recipe:
+    """Returns the recipe of a resolved or partial tree.
+
+    Raises:
+        ConfigError: A key is unknown or a value out of range; says which.
+    """
+    recipe = _build(Recipe, tree, "recipe")
+    _check(recipe)
+    return recipe
+
+
+def check_name(name: str) -> None:
+    """Refuses a name that is none for a run folder and a bundle.
+
+    Raises:
+        ConfigError: It has other characters than letters, digits, `_`, `-` and `.`, or too many.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise ConfigError(f"'{name}' cannot be a name", fix="use letters, digits, '-', '_' and '.', 64 at most")
+
+
+def _build(kind: type[_T], tree: Mapping[str, Any], where: str) -> _T:
+    hints = get_type_hints(kind)
+    unknown = sorted(set(tree) - set(hints))
+    if unknown:
+        raise ConfigError(f"{where} has the unknown key '{unknown[0]}'", fix=f"known are {', '.join(hints)}")
+    return kind(**{key: _convert(hints[key], value, f"{where}.{key}") for key, value in tree.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} must be a table")
+        return _build(hint, value, where)
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple) or not value:
+            raise ConfigError(f"{where} must be an array that is not empty")
+        return tuple(_convert(get_args(hint)[0], entry, where) for entry in value)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{where} must be of type {hint.__name__}, not {value!r}")
+    return value
+
+
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "data.train_share": (0.3, 0.9),
+    "data.validation_share": (0.05, 0.3),
+    "data.gap_s": (0, 60),
+    "data.max_frames": (60, 100_000),
+    "data.record_s": (5, 86_400),
+    "data.rig_frames": (20, 10_000),
+    "data.rig_stride": (1, 300),
+    "model.latent": (1, 256),
+    "model.patch": (16, 256),
+    "train.steps": (1, 1_000_000),
+    "train.batch": (2, 256),
+    "train.learning_rate": (1e-6, 0.1),
+    "train.warmup_share": (0, 0.5),
+    "train.l1_weight": (0, 1e3),
+    "train.l2_weight": (0, 1e3),
+    "train.ssim_weight": (0, 1e3),
+    "train.motion_weight": (0, 100),
+    "train.adversarial_weight": (0, 10),
+    "train.adversarial_share": (0, 1),
+    "train.prior_share": (0, 1),
+    "train.discriminator_learning_rate": (1e-6, 0.1),
+    "train.r1_weight": (0, 1e3),
+    "train.latent_noise_steps": (0, 16),
+    "train.decorrelation_weight": (0, 1e3),
+    "train.jitter_gain": (0, 0.5),
+    "train.ema": (0, 0.9999),
+    "train.seed": (0, 2**31 - 1),
+    "train.checkpoint_every": (1, 1_000_000),
+    "gate.min_psnr_db": (0, 100),
+    "gate.min_ssim": (0, 1),
+    "gate.max_psnr_loss_db": (0, 100),
+}
+
+
+def _check(recipe: Recipe) -> None:
+    for path, (low, high) in _RANGES.items():
+        section, key = path.split(".")
+        value = getattr(getattr(recipe, section), key)
+        if not low <= value <= high:
+            raise ConfigError(f"recipe.{path} is {value}", fix=f"choose a value from {low:g} to {high:g}")
+    data, model = recipe.data, recipe.model
+    if data.train_share + data.validation_share > 0.95:  # noqa: PLR2004
+        raise ConfigError("recipe.data leaves less than 5 % for the test", fix="lower train_share or validation_share")
+    seeds = (*data.rig_train_seeds, *data.rig_validation_seeds, *data.rig_test_seeds)
+    if len(seeds) != len(set(seeds)):
+        raise ConfigError("recipe.data uses a rig seed twice", fix="give training, validation and test their own seeds")
+    if model.size not in {32, 64, 128, 256}:
+        raise ConfigError(f"recipe.model.size is {model.size}", fix="choose 32, 64, 128 or 256")
+    if not 2 <= len(model.encoder_filters) <= (model.size >> 1).bit_length():
+        raise ConfigError("recipe.model.encoder_filters has a wrong number of entries", fix="take 2 or more")
+    if not 2 <= len(model.generator_filters) <= model.size.bit_length() - 1:
+        raise ConfigError("recipe.model.generator_filters has a wrong number of entries", fix="take 2 or more")
+    if model.patch > model.size:
+        raise ConfigError("recipe.model.patch is larger than the view", fix=f"take {model.size} at most")
+    for name in ("encoder_filters", "generator_filters", "discriminator_filters"):
+        if not all(1 <= n <= 1024 for n in getattr(model, name)):  # noqa: PLR2004
+            raise ConfigError(f"recipe.model.{name} is out of range", fix="choose values from 1 to 1024")
+    try:
+        _ = recipe.view
+    except ManifestError as error:
+        raise ConfigError(f"recipe.data makes no view ({error.message})") from error

@@ -1,0 +1,160 @@
+"""From a subject to views: training, validation and test, apart in time or, for the rig, in seeds."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from twin_edge.cameras import open_camera
+from twin_edge.cameras.rig import Rig, RigConfig
+from twin_edge.errors import CameraEndedError, CameraTimeoutError, TrainingError
+from twin_edge.preprocess.view import Viewer
+from twin_training.recipe import DataConfig, Recipe
+
+RIG: Final = frozenset({"rig", "rig:"})
+_LEAST_FRAMES: Final = 60
+_READ_TIMEOUT_S: Final = 10.0
+_STILL: Final = 0.5
+_DEFAULT_FPS: Final = 30.0
+
+Views = npt.NDArray[np.uint8]
+"""Views in time order, uint8 RGB of shape (n, size, size, 3), 0-255."""
+
+Report = Callable[[int, int | None], None]
+"""Called with the frames read so far and how many there will be, None when unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The views of a subject, split."""
+
+    train: Views
+    """Views to train on."""
+    validation: Views
+    """Views to calibrate on and to choose by."""
+    test: Views
+    """Views to measure on; nothing else sees them."""
+
+    def digest(self) -> str:
+        """Returns the sha256 over all views."""
+        total = hashlib.sha256()
+        for views in (self.train, self.validation, self.test):
+            total.update(repr(views.shape).encode())
+            total.update(np.ascontiguousarray(views).data)
+        return total.hexdigest()
+
+
+def record(subject: str, recipe: Recipe, report: Report = lambda _done, _total: None) -> Dataset:
+    """Makes the dataset of a subject.
+
+    Args:
+        subject: `rig`, or anything that `open_camera` takes: a camera URI, a video, a folder of images.
+        recipe: How to split it and how to make views.
+        report: Told about progress.
+
+    Raises:
+        CameraError: The subject cannot be read.
+        ConfigError: It is no camera URI.
+        TrainingError: There is too little of it, or nothing to be seen in it.
+    """
+    dataset = (
+        _record_rig(recipe, report) if subject in RIG else _split(*_read_all(subject, recipe, report), recipe.data)
+    )
+    _check(dataset, subject)
+    return dataset
+
+
+def _record_rig(recipe: Recipe, report: Report) -> Dataset:
+    data = recipe.data
+    seeds = (data.rig_train_seeds, data.rig_validation_seeds, data.rig_test_seeds)
+    total = sum(map(len, seeds)) * data.rig_frames
+    done = 0
+
+    def views_of(part: tuple[int, ...]) -> Views:
+        nonlocal done
+        views = np.empty((len(part) * data.rig_frames, recipe.model.size, recipe.model.size, 3), np.uint8)
+        viewer = Viewer(recipe.view)
+        row = 0
+        for seed in part:
+            rig = Rig(RigConfig(seed=seed))
+            for _ in range(data.rig_frames):
+                rig.step(data.rig_stride)
+                viewer(rig.draw(), out=views[row])
+                row += 1
+            done += data.rig_frames
+            report(done, total)
+        return views
+
+    train, validation, test = (views_of(part) for part in seeds)
+    return Dataset(train, validation, test)
+
+
+def _read_all(subject: str, recipe: Recipe, report: Report) -> tuple[Views, float]:
+    """Reads a whole source; returns its views, thinned out to the recipe's most, and their rate in frames per second.
+
+    How long it is need not be known: whenever twice the most have gathered, every second one is dropped.
+    """
+    most = recipe.data.max_frames
+    kept: list[npt.NDArray[np.uint8]] = []
+    stride = 1
+    rate = _DEFAULT_FPS
+    for index, (view, fps) in enumerate(_views(subject, recipe)):
+        rate = fps
+        if index % stride == 0:
+            kept.append(view)
+            if len(kept) >= 2 * most:
+                kept = kept[::2]
+                stride *= 2
+        if index % 32 == 0:
+            report(index, None)
+    thin = -(-len(kept) // most)
+    kept = kept[::thin] if thin > 1 else kept
+    if not kept:
+        raise TrainingError(f"{subject} has no frames", fix="give a video, a folder of images or a camera that has")
+    return np.stack(kept), rate / (stride * max(1, thin))
+
+
+def _views(subject: str, recipe: Recipe) -> Iterator[tuple[npt.NDArray[np.uint8], float]]:
+    viewer = Viewer(recipe.view)
+    camera = open_camera(subject)
+    started = time.monotonic()
+    try:
+        camera.open()
+        fps = camera.fps or _DEFAULT_FPS
+        while not camera.live or time.monotonic() - started < recipe.data.record_s:
+            yield viewer(camera.read(_READ_TIMEOUT_S).image), fps
+    except (CameraEndedError, CameraTimeoutError) as error:
+        if isinstance(error, CameraTimeoutError) and not camera.live:
+            raise
+    finally:
+        camera.close()
+
+
+def _split(views: Views, fps: float, data: DataConfig) -> Dataset:
+    """Cuts a recording into contiguous blocks, in time order, with gaps between them."""
+    gap = min(round(data.gap_s * fps), len(views) // 20)
+    first = round(len(views) * data.train_share)
+    second = round(len(views) * (data.train_share + data.validation_share))
+    return Dataset(views[: first - gap], views[first : second - gap], views[second:])
+
+
+def _check(dataset: Dataset, subject: str) -> None:
+    least = len(dataset.train) + len(dataset.validation) + len(dataset.test)
+    if least < _LEAST_FRAMES or len(dataset.validation) < _LEAST_FRAMES // 3:
+        raise TrainingError(
+            f"{subject} has {least} usable frames, with {len(dataset.validation)} of them for calibration",
+            fix=f"record at least {4 * _LEAST_FRAMES} frames, a minute of the subject doing all it does is better",
+        )
+    sample = dataset.train[:: max(1, len(dataset.train) // 100)].astype(np.float32)
+    if sample.std(axis=(1, 2)).mean() < 1:
+        raise TrainingError(f"{subject} shows nothing but one even color", fix="check the camera, its lens and light")
+    if sample.std(axis=0).mean() < _STILL:
+        raise TrainingError(
+            f"{subject} never moves in its first part", fix="record it while it does what the twin is to follow"
+        )

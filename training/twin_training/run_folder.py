@@ -1,0 +1,116 @@
+"""The run folder: all that training hands to conversion, and to the person who looks."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from twin_edge.errors import TrainingError
+from twin_edge.files import write_atomic, writing
+from twin_training.recipe import Recipe, recipe_from_json
+from twin_training.recordings import Dataset
+
+_CALIBRATION_FRAMES: Final = 300
+
+
+class RunFolder:
+    """Names and writes what is in a run folder.
+
+    Args:
+        path: The folder; made when it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = path / "checkpoint.npz"
+        self.dataset = path / "dataset.npz"
+        self.metrics = path / "metrics.json"
+        self.recipe = path / "recipe.json"
+        self.samples = path / "samples.png"
+        self.losses = path / "losses.png"
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Writes the resolved recipe.
+
+        Raises:
+            TwinEdgeError: The folder cannot be written.
+        """
+        write_atomic(self.recipe, (json.dumps(recipe.to_json(), indent=2) + "\n").encode())
+
+    def read_recipe(self) -> Recipe:
+        """Reads the resolved recipe back.
+
+        Raises:
+            TrainingError: There is none, or it is not readable.
+            ConfigError: It has a value out of range.
+        """
+        try:
+            return recipe_from_json(json.loads(self.recipe.read_bytes()))
+        except (OSError, ValueError) as error:
+            raise TrainingError(f"{self.path} is not a run to go on with", fix="train without --resume") from error
+
+    def write_dataset(self, dataset: Dataset) -> None:
+        """Writes what conversion needs of the dataset: calibration views (of training), validation and test views.
+
+        Raises:
+            TwinEdgeError: The folder cannot be written; an older file stays.
+        """
+        step = max(1, len(dataset.train) // _CALIBRATION_FRAMES)
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            calibration=dataset.train[::step],
+            validation=dataset.validation,
+            test=dataset.test,
+            digest=np.array(dataset.digest()),
+        )
+        write_atomic(self.dataset, buffer.getvalue())
+
+    def write_models(self, encoder: keras.Model, generator: keras.Model) -> None:
+        """Writes the models, as Keras files and, for the converter, as SavedModels for a single image.
+
+        Raises:
+            TwinEdgeError: The folder cannot be written; older models stay.
+        """
+        with writing(self.path):
+            for model in (encoder, generator):
+                new, old = self.path / f".{model.name}.new", self.path / "float" / model.name
+                shutil.rmtree(new, ignore_errors=True)
+                _export(model, new)
+                keras_file = self.path / f".{model.name}.keras"
+                model.save(keras_file)
+                keras_file.replace(self.path / f"{model.name}.keras")
+                old.parent.mkdir(exist_ok=True)
+                shutil.rmtree(old, ignore_errors=True)
+                new.replace(old)
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Writes the metrics.
+
+        Raises:
+            TwinEdgeError: The folder cannot be written; an older file stays.
+        """
+        write_atomic(self.metrics, (json.dumps(metrics, indent=2, sort_keys=True) + "\n").encode())
+
+    def finished(self) -> bool:
+        """Whether a training run has come to its end here."""
+        return self.metrics.exists() and not self.checkpoint.exists()
+
+
+def _export(model: keras.Model, path: Path) -> None:
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(
+        "serve",
+        lambda inputs: model(inputs, training=False),
+        input_signature=[tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)],
+    )
+    archive.write_out(str(path), verbose=False)

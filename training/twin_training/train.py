@@ -1,0 +1,145 @@
+"""One training run from the subject to the run folder."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from twin_edge.files import write_atomic
+from twin_edge.pictures import labelled_rows
+from twin_edge.quality import psnr, ssim
+from twin_training.networks import multiply_accumulates
+from twin_training.pictures import losses_png
+from twin_training.recipe import Recipe
+from twin_training.recordings import Dataset, Report, Views, record
+from twin_training.run_folder import RunFolder
+from twin_training.trainer import Progress, Trainer
+
+_EVALUATED: Final = 200
+_SHOWN: Final = 8
+_HISTORY_EVERY: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a training run ended."""
+
+    finished: bool
+    """False when it was stopped early; then a checkpoint is there to resume from."""
+    step: int
+    """Steps done."""
+    seconds: float
+    """Seconds of this call."""
+    metrics: dict[str, Any]
+    """What was measured, as in `metrics.json`; empty when stopped early."""
+
+
+def train(
+    subject: str,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    on_recording: Report = lambda _done, _total: None,
+    on_progress: Callable[[Progress], None] = lambda _progress: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Trains the twin of a subject.
+
+    Args:
+        subject: What to look at: `rig`, a camera URI, a video, a folder of images.
+        recipe: What to train and how.
+        folder: The run folder.
+        resume: Whether to go on from the folder's checkpoint.
+        on_recording: Told about the progress of reading the subject.
+        on_progress: Told after each training step.
+        stopped: Asked before each step whether to stop.
+
+    Raises:
+        CameraError: The subject cannot be read.
+        TrainingError: There is too little to learn from, or training diverges.
+        TwinEdgeError: The folder cannot be written.
+    """
+    started = time.monotonic()
+    run = RunFolder(folder)
+    dataset = record(subject, recipe, on_recording)
+    recorded = time.monotonic()
+    run.write_recipe(recipe)
+    trainer = Trainer(recipe, dataset.train)
+    if resume and run.checkpoint.exists():
+        trainer.restore(run.checkpoint)
+    history: list[dict[str, float]] = []
+
+    def keep(progress: Progress) -> None:
+        if progress.step % _HISTORY_EVERY == 0 or progress.step == progress.steps:
+            entry = {"step": float(progress.step), "seconds": round(time.monotonic() - recorded, 2)}
+            history.append(entry | {name: round(value, 6) for name, value in progress.losses.items()})
+        on_progress(progress)
+
+    if not trainer.fit(keep, stopped=stopped, checkpoint=run.checkpoint):
+        return Outcome(finished=False, step=trainer.step, seconds=time.monotonic() - started, metrics={})
+    trainer.finish()
+    trained = time.monotonic()
+    run.write_dataset(dataset)
+    run.write_models(trainer.encoder, trainer.generator)
+    metrics = {
+        "subject": os.path.basename(subject),  # noqa: PTH119 - a subject may be a URI
+        "recipe": recipe.name,
+        "recipe_digest": recipe.digest(),
+        "data_digest": dataset.digest(),
+        "frames": {"train": len(dataset.train), "validation": len(dataset.validation), "test": len(dataset.test)},
+        "seconds": {"recording": round(recorded - started, 1), "training": round(trained - recorded, 1)},
+        "mmac": {
+            "encoder": round(multiply_accumulates(trainer.encoder) / 1e6, 2),
+            "generator": round(multiply_accumulates(trainer.generator) / 1e6, 2),
+        },
+        "test": evaluate(trainer, dataset.test),
+        "mean_image_test": _quality(dataset.test, _mean_images(dataset)),
+        "history": history,
+    }
+    run.write_metrics(metrics)
+    _write_pictures(run, trainer, dataset, history)
+    run.checkpoint.unlink(missing_ok=True)
+    return Outcome(finished=True, step=trainer.step, seconds=time.monotonic() - started, metrics=metrics)
+
+
+def evaluate(trainer: Trainer, views: Views) -> dict[str, float]:
+    """Returns PSNR (dB) and SSIM of the float models on views, the latent rounded to int8 steps."""
+    sample = evenly(views, _EVALUATED)
+    return _quality(sample, trainer.render(trainer.encode(sample)))
+
+
+def evenly(views: Views, count: int) -> Views:
+    """Returns at most `count` of the views, evenly spaced."""
+    return views[np.linspace(0, len(views) - 1, min(count, len(views))).round().astype(int)]
+
+
+def _quality(views: Views, renderings: Views) -> dict[str, float]:
+    return {
+        "psnr_db": round(float(np.mean([psnr(a, b) for a, b in zip(views, renderings, strict=True)])), 3),
+        "ssim": round(float(np.mean([ssim(a, b) for a, b in zip(views, renderings, strict=True)])), 4),
+        "frames": len(views),
+    }
+
+
+def _mean_images(dataset: Dataset) -> Views:
+    mean = np.rint(dataset.train.mean(0, dtype=np.float64)).astype(np.uint8)
+    return np.broadcast_to(mean, dataset.test.shape)
+
+
+def _write_pictures(run: RunFolder, trainer: Trainer, dataset: Dataset, history: list[dict[str, float]]) -> None:
+    shown = evenly(dataset.test, _SHOWN)
+    rows = {
+        "view": shown,
+        "rendering": trainer.render(trainer.encode(shown)),
+        "from prior": trainer.imagine(_SHOWN),
+    }
+    write_atomic(run.samples, labelled_rows(rows))
+    if history:
+        write_atomic(run.losses, losses_png(history))
