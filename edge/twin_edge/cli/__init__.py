@@ -1,0 +1,1 @@
+"""Command lines: wiring only, with heavy imports inside the commands."""

@@ -1,0 +1,372 @@
+"""The JSON messages: building ours, and reading untrusted ones.
+
+Reading is strict about what it uses (types, ranges, lengths) and ignores keys that it does not know, so that a later
+release may add some. Whatever the bytes are, the outcome is a value or a `MessageError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any, Final
+
+from twin_edge import strict_json
+from twin_edge.bundle.archive import Bundle
+from twin_edge.bundle.checks import Item
+from twin_edge.bundle.manifest import MAX_STATE_BYTES, StateSpec
+from twin_edge.errors import ManifestError, MessageError
+from twin_edge.sync.topics import TwinId
+
+MAX_REQUEST_BYTES: Final = 4096
+MAX_MESSAGE_BYTES: Final = 16 * 1024
+MAX_PROPERTIES: Final = 64
+SCHEMA: Final = 1
+CODEC: Final = "raw"
+
+_U32: Final = 0xFFFF_FFFF
+_MAX_REV: Final = (1 << 53) - 1
+"""Largest whole number that every JSON reader keeps exactly."""
+_MAX_DEPTH: Final = 6
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_TEXT: Final = re.compile(r"[ -~]{0,80}")
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_OP: Final = re.compile(r"[a-z-]{1,32}")
+_ID: Final = re.compile(r"[ -~]{1,64}")
+_POSE: Final = re.compile(r"[a-z_]{1,16}")
+_STATUS: Final = re.compile("online|offline")
+
+
+@dataclass(frozen=True, slots=True)
+class StateReport:
+    """What the runtime says of the twin at most once a second."""
+
+    rev: int
+    """From `Counters.next_rev`, 0 to 2**53 - 1."""
+    seq: int
+    """Sequence number of the latest state, u32."""
+    time_us: int
+    """Capture time of the latest state, microseconds since the epoch."""
+    gap: float | None = None
+    """Reality gap, 0-1; None when it is not measured."""
+    in_sync: bool | None = None
+    """Whether reality is where the twin is; None when that is not known."""
+    properties: Mapping[str, float | int | bool | str] = field(default_factory=dict)
+    """Properties read from the state, by name; at most 64."""
+    fps: float = 0.0
+    """States per second."""
+    p50_ms: float = 0.0
+    """Median time from capture to state, milliseconds."""
+    p95_ms: float = 0.0
+    """95th percentile of it, milliseconds."""
+    dropped: int = 0
+    """Frames dropped since the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether the device is there."""
+
+    status: str
+    """`online` or `offline`."""
+    session: int
+    """The device's process start that says so, u32."""
+    reason: str = ""
+    """Why it went offline on purpose; empty when the connection broke."""
+
+    @property
+    def online(self) -> bool:
+        """Whether the device is there."""
+        return self.status == "online"
+
+
+@dataclass(frozen=True, slots=True)
+class CodecInfo:
+    """What the packets need to be read."""
+
+    bundle: str
+    """Digest of the bundle."""
+    name: str
+    """Name of the model."""
+    state: StateSpec
+    """Layout of a state."""
+    codec: str
+    """How states are coded, `raw`."""
+    software: str
+    """Name and version of the device's software."""
+
+    @property
+    def model(self) -> int:
+        """What the packets of this bundle carry."""
+        return int.from_bytes(bytes.fromhex(self.bundle)[:4], "little")
+
+
+@dataclass(frozen=True, slots=True)
+class HeardReport:
+    """What a subscriber hears on `up/state`."""
+
+    rev: int
+    """Grows with every report of the device."""
+    seq: int
+    """Sequence number of the state it is about."""
+    gap: float | None
+    """Reality gap, 0-1; None when it was not measured."""
+    in_sync: bool | None
+    """Whether reality is where the twin is; None when that is not known."""
+    properties: Mapping[str, float | int | bool | str]
+    """Properties by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request to the device."""
+
+    id: str
+    """Given by the one who asks, 1-64 printable characters; the answer carries it."""
+    op: str
+    """What to do, such as `resync`."""
+    bundle: bool = False
+    """With `resync`: blocks of the bundle are missing."""
+
+
+def build_avail(twin: TwinId, availability: Availability) -> bytes:
+    """Returns the payload of `up/avail`."""
+    value = {
+        "status": availability.status,
+        "session": availability.session,
+        # A merge keeps what it does not name, and null is how it deletes.
+        "reason": availability.reason or None,
+    }
+    return _merge(twin, "/features/link/properties", value, f"a{availability.session}")
+
+
+def build_codec(bundle: Bundle) -> bytes:
+    """Returns the payload of `up/codec`."""
+    state = bundle.manifest.state
+    return strict_json.dump(
+        {
+            "schema": SCHEMA,
+            "bundle": bundle.digest,
+            "name": bundle.manifest.name,
+            "state": {
+                "pose": list(state.pose),
+                "latent": state.latent,
+                "scale": state.scale,
+                "zero_point": state.zero_point,
+            },
+            "codec": CODEC,
+            "software": software(),
+        }
+    )
+
+
+def build_state(twin: TwinId, session: int, report: StateReport) -> bytes:
+    """Returns the payload of `up/state`; numbers that JSON cannot hold are left out."""
+    about: dict[str, Any] = {"rev": report.rev, "seq": report.seq, "ts": timestamp(report.time_us)}
+    if report.gap is not None and math.isfinite(report.gap):
+        about["gap"] = round(float(report.gap), 4)
+    if report.in_sync is not None:
+        about["in_sync"] = bool(report.in_sync)
+    properties = {
+        name: value for name, value in report.properties.items() if not isinstance(value, float) or math.isfinite(value)
+    }
+    value = {
+        "twin": {"properties": about},
+        "infer": {
+            "properties": {
+                "fps": _rounded(report.fps),
+                "p50_ms": _rounded(report.p50_ms),
+                "p95_ms": _rounded(report.p95_ms),
+                "dropped": report.dropped,
+            }
+        },
+        "spool": {"properties": {"depth": 0, "bytes": 0, "oldest_s": 0}},
+    }
+    if properties:
+        value["properties"] = {"properties": properties}
+    # Late, retained or repeated, an older report never overwrites a newer one.
+    rev = "features/twin/properties/rev"
+    condition = f"or(not(exists({rev})),lt({rev},{report.rev}))"
+    return _merge(twin, "/features", value, f"{session}-{report.seq}", condition)
+
+
+def build_request(request: Request) -> bytes:
+    """Returns the payload of `down/req`."""
+    value: dict[str, Any] = {"id": request.id, "op": request.op}
+    if request.bundle:
+        value["bundle"] = True
+    return strict_json.dump(value)
+
+
+def build_answer(request: Request, *, error: str, session: int, seq: int, time_us: int) -> bytes:
+    """Returns the answer to a request.
+
+    Args:
+        request: What is answered.
+        error: Why it was not done, empty when it was.
+        session: The device's process start.
+        seq: Sequence number of the latest state.
+        time_us: Time of the answer, microseconds since the epoch.
+    """
+    value: dict[str, Any] = {
+        "id": request.id,
+        "op": request.op,
+        "ok": not error,
+        "session": session,
+        "seq": seq,
+        "ts": timestamp(time_us),
+    }
+    if error:
+        value["error"] = error
+    return strict_json.dump(value)
+
+
+def parse_avail(twin: TwinId, data: bytes) -> Availability:
+    """Reads an untrusted `up/avail`.
+
+    Raises:
+        MessageError: It is not one.
+    """
+    with _reading("avail"):
+        item = _merged(twin, "/features/link/properties", data)
+        reason = item.value.get("reason")
+        return Availability(
+            item["status"].text(pattern=_STATUS),
+            item["session"].whole(low=0, high=_U32),
+            "" if reason is None else item["reason"].text(pattern=_TEXT),
+        )
+
+
+def parse_codec(data: bytes) -> CodecInfo:
+    """Reads an untrusted `up/codec`.
+
+    Raises:
+        MessageError: It is not one, or one of a later release.
+    """
+    with _reading("codec"):
+        item = _object(_parse(data, MAX_MESSAGE_BYTES))
+        item["schema"].whole(low=SCHEMA, high=SCHEMA)
+        layout = _object(item["state"])
+        pose = tuple(each.text(pattern=_POSE) for each in layout["pose"].list(most=4))
+        state = StateSpec(
+            pose,
+            layout["latent"].whole(low=1, high=MAX_STATE_BYTES - len(pose)),
+            layout["scale"].number(low=1e-9, high=1e9),
+            layout["zero_point"].whole(low=-128, high=127),
+        )
+        return CodecInfo(
+            item["bundle"].text(pattern=_DIGEST),
+            item["name"].text(pattern=_NAME),
+            state,
+            item["codec"].text(pattern=re.compile(CODEC)),
+            item["software"].text(pattern=_TEXT),
+        )
+
+
+def parse_state(twin: TwinId, data: bytes) -> HeardReport:
+    """Reads an untrusted `up/state`.
+
+    Raises:
+        MessageError: It is not one.
+    """
+    with _reading("state"):
+        item = _merged(twin, "/features", data)
+        about = _object(_object(item["twin"])["properties"])
+        gap = about["gap"].number(low=0, high=1e9) if about.value.get("gap") is not None else None
+        in_sync = about.value.get("in_sync")
+        properties: dict[str, float | int | bool | str] = {}
+        if "properties" in item.value:
+            values = _object(_object(item["properties"])["properties"])
+            for name, value in values.items(most=MAX_PROPERTIES):
+                properties[Item("name", name).text(pattern=_NAME)] = _scalar(value)
+        return HeardReport(
+            about["rev"].whole(low=0, high=_MAX_REV),
+            about["seq"].whole(low=0, high=_U32),
+            gap,
+            in_sync if isinstance(in_sync, bool) else None,
+            properties,
+        )
+
+
+def parse_request(data: bytes) -> Request:
+    """Reads an untrusted `down/req`; whether its `op` is known is for the caller to say.
+
+    Raises:
+        MessageError: It is not a request, or has no usable id to answer to.
+    """
+    with _reading("request"):
+        item = _object(_parse(data, MAX_REQUEST_BYTES))
+        return Request(item["id"].text(pattern=_ID), item["op"].text(pattern=_OP), item.value.get("bundle") is True)
+
+
+def timestamp(time_us: int) -> str:
+    """Returns a time in microseconds since the epoch as UTC in ISO 8601, to the millisecond."""
+    moment = datetime.fromtimestamp(time_us // 1_000_000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_us // 1000 % 1000:03}Z"
+
+
+def software() -> str:
+    """Returns name and version of this software."""
+    try:
+        return f"twin-edge {metadata.version('twin-edge')}"
+    except metadata.PackageNotFoundError:
+        return "twin-edge"
+
+
+def _merge(twin: TwinId, path: str, value: Mapping[str, Any], correlation: str, condition: str | None = None) -> bytes:
+    headers: dict[str, Any] = {
+        "content-type": "application/merge-patch+json",
+        "response-required": False,
+        "correlation-id": correlation,
+    }
+    if condition is not None:
+        headers["condition"] = condition
+    return strict_json.dump({"topic": twin.topics.merge, "headers": headers, "path": path, "value": value})
+
+
+def _merged(twin: TwinId, path: str, data: bytes) -> Item:
+    item = _object(_parse(data, MAX_MESSAGE_BYTES))
+    item["topic"].text(pattern=re.compile(re.escape(twin.topics.merge)))
+    item["path"].text(pattern=re.compile(re.escape(path)))
+    return _object(item["value"])
+
+
+@contextlib.contextmanager
+def _reading(what: str) -> Iterator[None]:
+    try:
+        yield
+    except ManifestError as error:
+        raise MessageError(f"a {what} message is refused ({error.message})") from error
+    except KeyError as error:
+        raise MessageError(f"a {what} message has no {error}") from error
+    except ValueError as error:
+        raise MessageError(f"a {what} message is not readable ({error})") from error
+
+
+def _parse(data: bytes, max_bytes: int) -> Item:
+    return Item("", strict_json.parse(data, max_bytes=max_bytes, max_depth=_MAX_DEPTH))
+
+
+def _object(item: Item) -> Item:
+    if not isinstance(item.value, dict):
+        raise ManifestError(f"'{item.path or 'message'}' must be an object")
+    return item
+
+
+def _scalar(item: Item) -> float | int | bool | str:
+    value = item.value
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return item.text(pattern=_TEXT)
+    if isinstance(value, int):
+        return item.whole(low=-_MAX_REV, high=_MAX_REV)
+    return item.number(low=-1e300, high=1e300)
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 2) if math.isfinite(value) else 0.0

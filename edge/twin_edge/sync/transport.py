@@ -1,0 +1,177 @@
+"""What goes through an MQTT connection, how it is configured, and who listens."""
+
+from __future__ import annotations
+
+import enum
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol, Self
+
+from twin_edge.errors import ConfigError
+from twin_edge.sync.broker_url import PASSWORD_VARIABLE, BrokerAddress
+
+MAX_PAYLOAD_BYTES: Final = 512 * 1024
+"""Longest payload that is looked at: the largest packet, and the index of the largest bundle, fit."""
+
+
+class MqttVersion(enum.Enum):
+    """Which MQTT to speak."""
+
+    AUTO = "auto"
+    """5, and 3.1.1 with a broker that does not speak 5."""
+    V5 = "5"
+    V311 = "3.1.1"
+
+
+class TlsContext(ssl.SSLContext):
+    """Verifies certificate and host name, as a client's context does by default.
+
+    It keeps the last socket that it made, because paho leaves the one of a failed handshake open.
+    """
+
+    last: ssl.SSLSocket | None = None
+
+    def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
+        """Makes a TLS socket; see `ssl.SSLContext`."""
+        self.last = super().wrap_socket(*args, **options)
+        return self.last
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerConfig:
+    """How to reach a broker."""
+
+    address: BrokerAddress
+    """Where it is, and as whom to log in."""
+    password: str | None = field(default=None, repr=False)
+    """Password of the user; none when None."""
+    ca_file: Path | None = None
+    """PEM file of the authorities that may have signed the broker's certificate; the system's when None."""
+    protocol: MqttVersion = MqttVersion.AUTO
+    """MQTT version."""
+    keepalive_s: int = 15
+    """Seconds of silence after which the link is probed, 1-3600; a dead link is noticed after about twice that."""
+    connect_timeout_s: float = 5.0
+    """Seconds for each step of connecting, above 0."""
+    backoff_min_s: float = 1.0
+    """Longest wait before the first new attempt, seconds."""
+    backoff_max_s: float = 30.0
+    """Longest wait before any new attempt, seconds."""
+    max_inflight: int = 16
+    """Messages of QoS 1 sent and not yet acknowledged, 1-65535."""
+    max_queued: int = 256
+    """Messages of QoS 1 that may wait, those in flight included; further ones are dropped and counted."""
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES
+    """Longest payload that is read, bytes; longer ones are dropped and counted."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.keepalive_s <= 3600 or self.connect_timeout_s <= 0:  # noqa: PLR2004 - an hour
+            raise ConfigError("the keepalive must be 1-3600 s and the connect timeout above 0 s", fix="correct them")
+        if self.address.tls:
+            self.tls_context()
+
+    @classmethod
+    def from_url(cls, url: str, *, ca_file: Path | None = None, environ: Mapping[str, str] | None = None) -> Self:
+        """Reads the address from a URL and the password from the environment.
+
+        Args:
+            url: See `BrokerAddress.parse`.
+            ca_file: See the field.
+            environ: The environment; that of this process when None.
+
+        Raises:
+            ConfigError: The URL or the CA file cannot be used.
+        """
+        password = (os.environ if environ is None else environ).get(PASSWORD_VARIABLE)
+        return cls(BrokerAddress.parse(url), password or None, ca_file)
+
+    def tls_context(self) -> TlsContext:
+        """Returns a context that verifies certificate and host name.
+
+        Raises:
+            ConfigError: The CA file cannot be read.
+        """
+        context = TlsContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self.ca_file is None:
+            context.load_default_certs()
+            return context
+        try:
+            context.load_verify_locations(str(self.ca_file))
+        except OSError as error:  # ssl.SSLError is one
+            raise ConfigError(
+                f"cannot read the CA file {self.ca_file} ({error.strerror or 'no certificate in it'})",
+                fix="give a PEM file with the certificates of the authority",
+            ) from error
+        return context
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """A message to publish."""
+
+    topic: str
+    """MQTT topic."""
+    payload: bytes
+    """Any bytes; none clear a retained message."""
+    qos: int = 0
+    """0 or 1."""
+    retain: bool = False
+    """Whether the broker keeps it for those who come late."""
+    correlation: bytes | None = None
+    """Correlation data of a request that this answers; sent with MQTT 5 only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A message that came in."""
+
+    topic: str
+    """MQTT topic."""
+    payload: bytes
+    """Any bytes, of the configured length at most."""
+    retained: bool = False
+    """Whether it was published before we subscribed."""
+    response_topic: str | None = None
+    """Where an answer is expected, MQTT 5 only."""
+    correlation: bytes | None = None
+    """What the answer has to carry, MQTT 5 only."""
+
+
+class Listener(Protocol):
+    """Gets what happens on a connection, always in the network thread; must not block."""
+
+    def on_connected(self) -> None:
+        """The broker has taken us; nothing of an earlier connection is left: subscribe and publish again."""
+
+    def on_message(self, message: Inbound) -> None:
+        """A message came in."""
+
+    def on_tick(self) -> None:
+        """Called ten times a second or more while connected."""
+
+    def on_disconnected(self) -> None:
+        """The connection has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStats:
+    """Counters of a client."""
+
+    connected: bool
+    """Whether it is connected now."""
+    protocol: str
+    """MQTT version of the connection, empty without one."""
+    connects: int
+    """Connections since the start."""
+    dropped: int
+    """Messages that were not handed to the network."""
+    queued: int
+    """Messages of QoS 1 that wait for the broker's acknowledgement."""
+    oversize: int
+    """Messages that were too long, in or out."""
+    errors: int
+    """Exceptions of handlers."""

@@ -1,0 +1,229 @@
+"""Real brokers and real devices for the integration tests, all on loopback."""
+
+import contextlib
+import dataclasses
+import getpass
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from twin_edge.bundle import Bundle, seal
+from twin_edge.sync import BrokerConfig, DeviceLink, LinkConfig, TwinId
+from twin_edge.twin.packet import Flags, Packet
+
+MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/sbin")
+
+
+def find_free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def eventually(condition, timeout_s=5.0):
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return bool(condition())
+
+
+class Mosquitto:
+    """A mosquitto on a free loopback port, without persistence; it keeps its port over restarts."""
+
+    def __init__(self, folder: Path, users: dict[str, str] | None = None, extra: str = ""):
+        self.port = find_free_port()
+        self.folder = folder
+        self.process = None
+        lines = [f"listener {self.port} 127.0.0.1", "persistence false", f"user {getpass.getuser()}", extra]
+        if users is None:
+            lines.append("allow_anonymous true")
+        else:
+            passwords = folder / "passwords"
+            passwords.touch()
+            passwords.chmod(0o600)
+            for user, password in users.items():
+                subprocess.run(["mosquitto_passwd", "-b", str(passwords), user, password], check=True)
+            lines += ["allow_anonymous false", f"password_file {passwords}"]
+        self.config = folder / "mosquitto.conf"
+        self.config.write_text("\n".join(lines) + "\n")
+
+    @property
+    def url(self):
+        return f"mqtt://127.0.0.1:{self.port}"
+
+    def start(self):
+        with (self.folder / "mosquitto.log").open("ab") as log:
+            self.process = subprocess.Popen([MOSQUITTO, "-c", str(self.config)], stdout=log, stderr=log)
+        assert eventually(self._listens, 10), (self.folder / "mosquitto.log").read_text()
+        return self
+
+    def _listens(self):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.2):
+            return True
+        return False
+
+    def kill(self):
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait(5)
+            self.process = None
+
+    def restart(self):
+        self.kill()
+        return self.start()
+
+
+@pytest.fixture
+def mosquitto_factory(tmp_path):
+    if MOSQUITTO is None:
+        pytest.skip("mosquitto is not installed")
+    brokers = []
+
+    def make(users=None, extra=""):
+        folder = tmp_path / f"mosquitto{len(brokers)}"
+        folder.mkdir()
+        brokers.append(Mosquitto(folder, users, extra))
+        return brokers[-1]
+
+    yield make
+    for broker in brokers:
+        broker.kill()
+
+
+@pytest.fixture
+def mosquitto(mosquitto_factory):
+    return mosquitto_factory().start()
+
+
+@pytest.fixture(scope="session")
+def twin_bundle(bundle_path):
+    return Bundle.open(bundle_path)
+
+
+@pytest.fixture(scope="session")
+def other_bundle(twin_bundle):
+    """The same models under another name: another bundle, by its digest."""
+    manifest = dataclasses.replace(twin_bundle.manifest, name="other", files={})
+    return Bundle.from_bytes(seal(manifest, twin_bundle.members))
+
+
+TWIN = TwinId("org.acme", "cam-01")
+
+
+class Device:
+    """A link with made-up states: state n holds n in its bytes, so that a mix-up shows."""
+
+    def __init__(self, url, bundle, session=1, twin=TWIN, **config):
+        self.bundle = bundle
+        self.session = session
+        self.seq = 0
+        self.link = DeviceLink(LinkConfig(BrokerConfig.from_url(url), **config), twin, bundle, session)
+
+    def state(self, seq):
+        length = self.bundle.manifest.state.length
+        return np.frombuffer(seq.to_bytes(4, "little") * (length // 4 + 1), np.int8)[:length]
+
+    def send(self, flags=Flags.NONE, seq=None):
+        seq = self.seq if seq is None else seq
+        packet = Packet(
+            self.bundle.model_id, self.session, seq, time.time_ns() // 1000, self.state(seq)[np.newaxis], flags=flags
+        )
+        self.seq = (seq + 1) % 2**32
+        return self.link.publish(packet)
+
+    def stream(self, count, per_second=60.0):
+        due = time.monotonic()
+        for _ in range(count):
+            self.send(Flags.KEY if self.link.take_resync() else Flags.NONE)
+            due += 1 / per_second
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def __enter__(self):
+        self.link.start()
+        return self
+
+    def __exit__(self, *_):
+        self.link.stop()
+
+
+@pytest.fixture
+def device_class():
+    return Device
+
+
+@pytest.fixture
+def free_port():
+    return find_free_port
+
+
+@pytest.fixture
+def until():
+    return eventually
+
+
+class RawClient:
+    """A plain paho client that remembers what it hears."""
+
+    def __init__(self, port):
+        self.heard = []
+        self.correlations = []
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+        self._client.on_message = self._remember
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+        assert eventually(self._client.is_connected)
+
+    def _remember(self, _client, _userdata, message):
+        self.heard.append((message.topic, message.payload))
+        correlation = getattr(message.properties, "CorrelationData", None)
+        if correlation is not None:
+            self.correlations.append(correlation)
+
+    def publish(self, topic, payload, *, qos=0, retain=False):
+        self._client.publish(topic, payload, qos, retain)
+
+    def request(self, topic, payload, response_topic, correlation):
+        properties = Properties(PacketTypes.PUBLISH)
+        properties.ResponseTopic = response_topic
+        properties.CorrelationData = correlation
+        self._client.publish(topic, payload, 1, properties=properties)
+
+    def subscribe(self, topic, qos):
+        self._client.subscribe(topic, qos)
+
+    def all(self, topic):
+        return [payload for heard, payload in self.heard if heard == topic]
+
+    def last(self, topic):
+        return next(iter(reversed(self.all(topic))), None)
+
+    def forget(self):
+        self.heard.clear()
+
+    @staticmethod
+    def json(payload):
+        return json.loads(payload)
+
+    def close(self):
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.fixture
+def raw_client(mosquitto):
+    client = RawClient(mosquitto.port)
+    yield client
+    client.close()
