@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from twin_edge.cli.common import run_command
+from twin_edge.cli.common import native_stderr_hidden, run_command
 from twin_edge.errors import ConfigError
 
 _HELP = """Make the bundle of a finished run.
@@ -47,10 +47,11 @@ def _convert(folder: Path, out: Path | None, *, as_json: bool) -> None:
 
     opened = Run.open(folder)
     try:
-        from twin_converters.convert import convert
-    except ImportError as error:
+        with native_stderr_hidden():
+            from twin_converters.convert import convert
+    except ModuleNotFoundError as error:
         raise ConfigError(
-            f"conversion needs TensorFlow ({error})", fix="pip install 'twin-edge[training]'"
+            f"conversion needs the package {error.name}", fix="pip install 'twin-edge[training]'"
         ) from error
     from twin_converters.report import summary, write
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +13,7 @@ import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
 from twin_edge.bundle import TensorSpec
+from twin_edge.cli.common import native_stderr_hidden
 from twin_edge.errors import ConversionError
 
 _INT8_LOW: Final = -128
@@ -59,7 +56,7 @@ def quantize(saved_model: Path, samples: Iterable[npt.NDArray[np.float32]], *, i
     converter.inference_input_type = converter.inference_output_type = tf.int8 if int8_edges else tf.float32
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # noqa: SLF001
     try:
-        with _native_output_to_file():
+        with native_stderr_hidden():
             content = bytes(converter.convert())
     except (ValueError, RuntimeError) as error:
         raise ConversionError(
@@ -116,17 +113,3 @@ def _minimum_runtime(model: Any) -> str:
             if text:
                 return text
     raise ConversionError("the converter did not say which runtime the model needs", fix="upgrade tensorflow")
-
-
-@contextlib.contextmanager
-def _native_output_to_file() -> Iterator[None]:
-    """Keeps the converter's C++ chatter off the terminal; shows it when the conversion fails."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as chatter:
-        os.dup2(chatter.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)

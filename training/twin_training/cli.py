@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from twin_edge.cli.common import run_command
+from twin_edge.cli.common import native_stderr_hidden, run_command
 from twin_edge.errors import ConfigError
 
 _INTERRUPTED = 130
@@ -66,10 +66,11 @@ def _train(subject: str, name: str, recipe_name: str, runs: Path, *, resume: boo
     console = Console(stderr=True)
     console.print(f"subject {subject}, recipe {recipe.name}, {recipe.train.steps} steps -> {folder}")
     try:
-        from twin_training.train import train
-    except ImportError as error:
+        with native_stderr_hidden():
+            from twin_training.train import train
+    except ModuleNotFoundError as error:
         raise ConfigError(
-            f"training needs TensorFlow ({error})", fix="pip install 'twin-edge[training]'"
+            f"training needs the package {error.name}", fix="pip install 'twin-edge[training]'"
         ) from error
     stop = False
 

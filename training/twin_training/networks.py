@@ -19,6 +19,13 @@ from twin_training.recipe import ModelConfig
 LATENT_DEVIATION: Final = 0.25
 """Standard deviation of a latent value; the int8 range, -1 to 1, is four of them on either side."""
 
+ACTIVATION_NOISE: Final = 0.02
+"""Deviation of the noise on the generator's activations in training, a bit less than one int8 step of 6/255.
+
+It stands for the rounding of int8 kernels, which TFLite runtimes do not do alike: a generator that has learned to
+shrug it off renders the same on all of them, within a level or two.
+"""
+
 _PACKAGE: Final = "twin_training"
 
 
@@ -152,10 +159,10 @@ def build_generator(model: ModelConfig) -> keras.Model:
     first, *others = model.generator_filters
     x = keras.layers.Dense(side * side * first, use_bias=False)(inputs)
     x = keras.layers.BatchNormalization(momentum=0.95)(x)
-    x = keras.layers.ReLU(6.0)(x)
+    x = keras.layers.GaussianNoise(ACTIVATION_NOISE)(keras.layers.ReLU(6.0)(x))
     x = keras.layers.Reshape((side, side, first))(x)
     for filters in others:
-        x = DepthToSpace()(_block(x, 4 * filters, strides=1))
+        x = DepthToSpace()(keras.layers.GaussianNoise(ACTIVATION_NOISE)(_block(x, 4 * filters, strides=1)))
     x = keras.layers.Conv2D(12, 3, padding="same", kernel_initializer=keras.initializers.RandomNormal(stddev=0.01))(x)
     # The residual is clipped as well: one int8 step of it is then one step of the output. With a range of its own,
     # a step would be two levels of the rendering, and so would be what two runtimes' kernels disagree by.

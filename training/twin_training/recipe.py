@@ -34,7 +34,7 @@ class DataConfig:
     gap_s: float = 2.0
     """Seconds left out between the blocks, 0-60."""
     max_frames: int = 6000
-    """Most frames that are used of a recording, evenly thinned out, 60-100000."""
+    """Most frames that are used of a recording, evenly thinned out, 240-100000."""
     record_s: float = 120.0
     """Seconds that are recorded of a live camera, 5-86400."""
     rig_train_seeds: tuple[int, ...] = tuple(range(1000, 1040))
@@ -253,7 +253,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "data.train_share": (0.3, 0.9),
     "data.validation_share": (0.05, 0.3),
     "data.gap_s": (0, 60),
-    "data.max_frames": (60, 100_000),
+    "data.max_frames": (240, 100_000),
     "data.record_s": (5, 86_400),
     "data.rig_frames": (20, 10_000),
     "data.rig_stride": (1, 300),

@@ -141,7 +141,8 @@ def _split(views: Views, fps: float, data: DataConfig) -> Dataset:
     gap = min(round(data.gap_s * fps), len(views) // 20)
     first = round(len(views) * data.train_share)
     second = round(len(views) * (data.train_share + data.validation_share))
-    return Dataset(views[: first - gap], views[first : second - gap], views[second:])
+    # The gaps are taken from the two long blocks: calibration has few frames as it is.
+    return Dataset(views[: first - gap], views[first:second], views[second + gap :])
 
 
 def _check(dataset: Dataset, subject: str) -> None:

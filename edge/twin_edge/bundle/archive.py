@@ -12,7 +12,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -41,9 +41,9 @@ class Bundle:
 
     manifest: Manifest
     """What it says of itself."""
-    members: Mapping[str, bytes]
+    members: Mapping[str, bytes] = field(repr=False)
     """Every member but the manifest, by name."""
-    data: bytes
+    data: bytes = field(repr=False)
     """The whole file."""
 
     @property

@@ -97,8 +97,8 @@ class Viewer:
             or not frame.size
         ):
             raise CameraError(
-                f"a frame of shape {frame.shape} and type {frame.dtype} is not a colour image",
-                fix="set the camera to 8-bit colour",
+                f"a frame of shape {frame.shape} and type {frame.dtype} is not a color image",
+                fix="set the camera to 8-bit color",
             )
         spec = self.spec
         if out is None:

@@ -12,7 +12,6 @@ diagonal covariance, applied to residuals instead of features.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -75,7 +74,7 @@ class GapMeter:
             return float(np.interp(raw, self._quantiles, self._ranks)) * _NORMAL_SHARE
         # Nothing normal was ever this high: go on from there, so that a bigger gap still is a bigger number.
         spread = max(highest - float(self._quantiles[len(self._quantiles) // 2]), 1e-3)
-        return 1 - (1 - _NORMAL_SHARE) * math.exp(-(raw - highest) / spread)
+        return 1 - (1 - _NORMAL_SHARE) / (1 + (raw - highest) / spread)
 
 
 def residual_cells(

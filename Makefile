@@ -1,0 +1,63 @@
+# twin-edge: `make` alone explains itself. The verbs call tools; the logic is in the tools.
+NAME    ?= rig
+SUBJECT ?= $(NAME)
+RECIPE  ?=
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/.installed
+CLIP    := clips/franck.mp4
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo train convert test lint type format bench face clean
+
+help: ## Show this help
+	@echo "twin-edge: train a digital twin, run it on a small device, sync it over MQTT"
+	@echo
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12 | sed 's/^/  make /'
+	@echo
+	@echo "  Variables: NAME=rig  SUBJECT=rig (a video, images:FOLDER or a camera URI)  RECIPE=rig|face|quick|FILE.toml"
+	@echo "  Example:   make train convert SUBJECT=me.mp4 NAME=me"
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[training,litert,broker,dev]'
+	@touch $@
+
+install: $(STAMP) ## Make .venv with everything for workstation and device
+
+demo: $(STAMP) ## From nothing to a synced twin: train, convert, run, subscribe; see demo/
+	$(BIN)/python benchmarks/demo.py
+
+train: $(STAMP) ## Train SUBJECT as NAME -> runs/NAME
+	$(BIN)/twin-train '$(SUBJECT)' --name '$(NAME)' $(if $(RECIPE),--recipe '$(RECIPE)')
+
+convert: $(STAMP) ## Quantize runs/NAME -> bundles/NAME.twin
+	$(BIN)/twin-convert 'runs/$(NAME)'
+
+test: $(STAMP) ## Run all tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: $(STAMP) ## Check types
+	$(BIN)/mypy
+
+format: $(STAMP) ## Format and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## Measure the device side on this machine
+	$(BIN)/twin-edge bench 'bundles/$(NAME).twin'
+
+$(CLIP): $(STAMP)
+	$(BIN)/python benchmarks/fetch_clip.py
+
+face: $(CLIP) ## Fetch the talking-face clip, train and convert it as 'face'
+	$(MAKE) train convert SUBJECT=$(CLIP) NAME=face
+
+clean: ## Remove everything that make has made
+	rm -rf $(VENV) runs bundles demo clips .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

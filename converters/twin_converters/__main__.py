@@ -1,0 +1,5 @@
+"""`python -m twin_converters`."""
+
+from twin_converters.cli import main
+
+main()

@@ -1,0 +1,5 @@
+"""`python -m twin_edge`."""
+
+from twin_edge.cli.app import main
+
+main()

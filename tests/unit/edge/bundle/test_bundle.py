@@ -1,0 +1,232 @@
+"""A bundle is what it says it is, or it is refused in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from twin_edge.bundle import Bundle, Manifest, seal
+from twin_edge.bundle.archive import GENERATOR, MANIFEST, stored_zip
+from twin_edge.bundle.golden import Golden
+from twin_edge.errors import BundleError, IncompatibleRuntimeError, IntegrityError, ManifestError
+
+
+@pytest.fixture(scope="module")
+def bundle(bundle_path: Path) -> Bundle:
+    return Bundle.open(bundle_path)
+
+
+def rezipped(bundle: Bundle, **changed: bytes | None) -> bytes:
+    """Returns the bundle with members replaced, added or (None) left out."""
+    members = {MANIFEST: _manifest_bytes(bundle), **bundle.members}
+    for name, data in changed.items():
+        if data is None:
+            del members[name]
+        else:
+            members[name] = data
+    return stored_zip(members)
+
+
+def _manifest_bytes(bundle: Bundle) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(bundle.data)) as archive:
+        return archive.read(MANIFEST)
+
+
+def resealed(bundle: Bundle, **members: bytes) -> bytes:
+    """Returns the bundle with members replaced and the manifest's digests made to fit, as an attacker would."""
+    tree = json.loads(_manifest_bytes(bundle))
+    for name, data in members.items():
+        tree["files"][name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    return rezipped(bundle, **members, **{MANIFEST: json.dumps(tree).encode()})
+
+
+def test_manifest_survives_a_round_trip(bundle: Bundle) -> None:
+    again = Manifest.from_bytes(bundle.manifest.to_bytes())
+    assert again == bundle.manifest
+    assert again.digest == bundle.digest == hashlib.sha256(_manifest_bytes(bundle)).hexdigest()
+
+
+def test_sealing_the_same_parts_gives_the_same_bytes(bundle: Bundle) -> None:
+    members = dict(reversed(bundle.members.items()))
+    assert seal(bundle.manifest, members) == bundle.data
+
+
+def test_model_id_is_the_first_four_bytes_of_the_digest(bundle: Bundle) -> None:
+    assert struct.pack("<I", bundle.model_id).hex() == bundle.digest[:8]
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="make one with 'make train convert'"):
+        Bundle.open(tmp_path / "none.twin")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99, 0.9999])
+def test_truncated(bundle: Bundle, share: float) -> None:
+    with pytest.raises(IntegrityError):
+        Bundle.from_bytes(bundle.data[: int(len(bundle.data) * share)])
+
+
+def test_tampered_model(bundle: Bundle) -> None:
+    model = bytearray(bundle.members[GENERATOR])
+    model[-100] ^= 1
+    with pytest.raises(IntegrityError, match=r"generator\.tflite has been changed"):
+        Bundle.from_bytes(rezipped(bundle, **{GENERATOR: bytes(model)}))
+
+
+@pytest.mark.parametrize("name", ["encoder.tflite", "golden.npz", "manifest.json", "preview.png"])
+def test_missing_member(bundle: Bundle, name: str) -> None:
+    with pytest.raises(IntegrityError, match=name):
+        Bundle.from_bytes(rezipped(bundle, **{name: None}))
+
+
+@pytest.mark.parametrize("name", ["../evil.py", "/etc/passwd", "a/../../b", "C:\\x", "extra.txt"])
+def test_other_members(bundle: Bundle, name: str) -> None:
+    with pytest.raises(IntegrityError, match="has a path for a name|does not belong"):
+        Bundle.from_bytes(rezipped(bundle, **{name: b"x"}))
+
+
+def test_member_twice(bundle: Bundle) -> None:
+    buffer = io.BytesIO(bundle.data)
+    with zipfile.ZipFile(buffer, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("preview.png", b"again")
+    with pytest.raises(IntegrityError, match="twice"):
+        Bundle.from_bytes(buffer.getvalue())
+
+
+def test_compressed_member(bundle: Bundle) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in {MANIFEST: _manifest_bytes(bundle), **bundle.members}.items():
+            archive.writestr(name, data)
+    with pytest.raises(IntegrityError, match="compressed"):
+        Bundle.from_bytes(buffer.getvalue())
+
+
+def test_unknown_schema(bundle: Bundle) -> None:
+    tree = json.loads(_manifest_bytes(bundle)) | {"schema": 99}
+    with pytest.raises(ManifestError, match="schema 99, this release reads schema 1: upgrade twin-edge"):
+        Bundle.from_bytes(rezipped(bundle, **{MANIFEST: json.dumps(tree).encode()}))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("name",), "../x"),
+        (("view", "height"), 0),
+        (("view", "resize_mode"), "stretch"),
+        (("state", "latent"), 0),
+        (("state", "scale"), float("inf")),
+        (("state", "scale"), True),
+        (("gap", "rows"), 7),
+        (("gap", "quantiles"), [3, 2, 1]),
+        (("gap", "mean"), [1.0]),
+        (("files", "encoder.tflite", "size"), -1),
+        (("tensors", "encoder.input", "shape"), [1, 99999, 3]),
+        (("quality", "frames"), "many"),
+        (("operators", "encoder.tflite"), []),
+        (("surprise",), 1),
+    ],
+)
+def test_manifest_values_out_of_range(bundle: Bundle, path: tuple[str, ...], value: object) -> None:
+    tree = json.loads(_manifest_bytes(bundle))
+    inner = tree
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    with pytest.raises(ManifestError):
+        Manifest.from_bytes(json.dumps(tree).encode())
+
+
+def test_shape_of_another_twin(bundle: Bundle) -> None:
+    tree = json.loads(_manifest_bytes(bundle))
+    tree["state"]["latent"] += 1
+    with pytest.raises(IntegrityError, match=r"encoder\.output has shape"):
+        Bundle.from_bytes(rezipped(bundle, **{MANIFEST: json.dumps(tree).encode()}))
+
+
+def test_operators_of_another_model(bundle: Bundle) -> None:
+    tree = json.loads(_manifest_bytes(bundle))
+    tree["operators"]["encoder.tflite"][0][1] += 1
+    with pytest.raises(IntegrityError, match="other operators"):
+        Bundle.from_bytes(rezipped(bundle, **{MANIFEST: json.dumps(tree).encode()}))
+
+
+def test_a_model_that_is_none(bundle: Bundle) -> None:
+    with pytest.raises(IntegrityError, match="not a readable TFLite"):
+        Bundle.from_bytes(resealed(bundle, **{GENERATOR: b"\0" * 5000}))
+
+
+def test_golden_samples_that_lie_about_their_size(bundle: Bundle) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": (2**40, 64, 64, 3)}
+    )
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("views", "states", "renderings"):
+            archive.writestr(f"{name}.npy", header.getvalue())
+    opened = Bundle.from_bytes(resealed(bundle, **{"golden.npz": buffer.getvalue()}))
+    with pytest.raises(IntegrityError, match="golden samples"):
+        opened.golden()
+
+
+def test_golden_samples_with_a_pickle_are_not_executed(bundle: Bundle, tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (Path.touch, (tmp_path / "executed",))  # type: ignore[return-value]
+
+    buffer = io.BytesIO()
+    np.savez(buffer, views=np.array([Evil()], object), states=np.zeros(1), renderings=np.zeros(1))
+    opened = Bundle.from_bytes(resealed(bundle, **{"golden.npz": buffer.getvalue()}))
+    with pytest.raises(IntegrityError):
+        opened.golden()
+    assert not (tmp_path / "executed").exists()
+
+
+def test_golden_round_trip(bundle: Bundle) -> None:
+    golden = bundle.golden()
+    data = golden.to_bytes()
+    assert data == bundle.members["golden.npz"]
+    again = Golden.from_bytes(data, bundle.manifest.view, bundle.manifest.state)
+    np.testing.assert_array_equal(again.views, golden.views)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_damage_is_refused_with_a_bundle_error(bundle: Bundle, data: st.DataObject) -> None:
+    """Flips bytes anywhere: either nothing that counts was hit, or it is a BundleError, nothing else."""
+    damaged = bytearray(bundle.data)
+    for _ in range(data.draw(st.integers(1, 8))):
+        at = data.draw(st.one_of(st.integers(0, len(damaged) - 1), st.integers(len(damaged) - 600, len(damaged) - 1)))
+        damaged[at] ^= data.draw(st.integers(1, 255))
+    try:
+        opened = Bundle.from_bytes(bytes(damaged))
+    except BundleError:
+        return
+    assert opened.manifest == bundle.manifest
+    assert dict(opened.members) == dict(bundle.members)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
+def test_any_json_is_a_manifest_or_a_manifest_error(tree: object) -> None:
+    with pytest.raises(ManifestError):
+        Manifest.from_bytes(json.dumps({"schema": 1, "anything": tree}).encode())
+
+
+def test_operator_too_new_for_the_runtime(bundle: Bundle) -> None:
+    from twin_edge.models import Operator, check_operators, load_runtime
+
+    runtime = load_runtime("tflite")
+    with pytest.raises(IncompatibleRuntimeError, match=r"FULLY_CONNECTED v12, tflite-runtime 2\.14\.0 has version 10"):
+        check_operators((Operator("FULLY_CONNECTED", 12),), runtime)
+    bundle.check_runtime(runtime)

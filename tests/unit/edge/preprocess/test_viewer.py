@@ -1,0 +1,91 @@
+"""Views: geometry, color order, refusal of what is no image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from twin_edge.errors import CameraError, ManifestError
+from twin_edge.preprocess import Viewer, ViewSpec
+
+
+def halves(height: int, width: int) -> np.ndarray:
+    """Returns a frame that is blue (BGR) on its left and red on its right."""
+    frame = np.zeros((height, width, 3), np.uint8)
+    frame[:, : width // 2, 0] = 255
+    frame[:, width // 2 :, 2] = 255
+    return frame
+
+
+def test_view_is_rgb() -> None:
+    view = Viewer(ViewSpec(32, 32))(halves(64, 64))
+    assert view.shape == (32, 32, 3)
+    assert view[16, 2].tolist() == [0, 0, 255]
+    assert view[16, 30].tolist() == [255, 0, 0]
+
+
+def test_fit_shortest_crops_the_center() -> None:
+    frame = np.zeros((100, 300, 3), np.uint8)
+    frame[:, 100:200] = 255
+    assert Viewer(ViewSpec(32, 32))(frame).min() == 255
+    assert Viewer(ViewSpec(32, 32))(frame.transpose(1, 0, 2).copy()).min() == 255
+
+
+def test_fit_longest_pads_with_black_also_after_another_size() -> None:
+    viewer = Viewer(ViewSpec(32, 32, "fit-longest"))
+    viewer(np.full((64, 64, 3), 255, np.uint8))
+    view = viewer(np.full((50, 100, 3), 255, np.uint8))
+    assert view[16].min() == 255
+    assert view[2].max() == 0
+    assert view[30].max() == 0
+
+
+def test_squash_keeps_everything() -> None:
+    view = Viewer(ViewSpec(32, 32, "squash"))(halves(40, 200))
+    assert view[:, :15, 2].min() == 255
+    assert view[:, 17:, 0].min() == 255
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 3), (128, 128), (480, 640), (3000, 11)])
+def test_frames_of_any_size(size: tuple[int, int]) -> None:
+    for mode in ("fit-shortest", "fit-longest", "squash"):
+        view = Viewer(ViewSpec(64, 64, mode))(np.full((*size, 3), 77, np.uint8))
+        assert view.shape == (64, 64, 3)
+        assert 77 in view
+
+
+def test_denoise_takes_noise_away() -> None:
+    rng = np.random.default_rng(1)
+    frame = np.clip(rng.normal(128, 20, (64, 64, 3)), 0, 255).astype(np.uint8)
+    plain, gaussian, median = (
+        Viewer(ViewSpec(64, 64, denoise=kind))(frame).std() for kind in ("none", "gaussian", "median")
+    )
+    assert gaussian < 0.8 * plain
+    assert median < 0.8 * plain
+
+
+def test_out_is_used_and_nothing_else_is_kept() -> None:
+    viewer = Viewer(ViewSpec(32, 32))
+    out = np.empty((32, 32, 3), np.uint8)
+    first = viewer(halves(64, 64), out)
+    assert first is out
+    kept = viewer(halves(64, 64))
+    viewer(np.zeros((64, 64, 3), np.uint8))
+    assert kept.max() == 255
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 3))],
+)
+def test_what_is_no_color_image_is_refused(frame: np.ndarray) -> None:
+    with pytest.raises(CameraError, match="not a color image"):
+        Viewer(ViewSpec())(frame)
+
+
+@pytest.mark.parametrize(
+    "change", [{"height": 15}, {"width": 1025}, {"height": True}, {"denoise": "x"}, {"colour": "BGR"}, {"more": 1}]
+)
+def test_specification_out_of_range(change: dict[str, object]) -> None:
+    with pytest.raises(ManifestError):
+        ViewSpec.from_json(ViewSpec().to_json() | change)

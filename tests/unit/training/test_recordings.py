@@ -1,0 +1,115 @@
+"""Splits are apart, and a subject that cannot be learned from is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from twin_edge.cameras.rig import Rig, RigConfig
+from twin_edge.errors import CameraError, TwinEdgeError, TrainingError
+from twin_training.principal import principal_coefficients
+from twin_training.recipe import Recipe, load_recipe
+from twin_training.recordings import record
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    quick = load_recipe("quick")
+    return replace(quick, data=replace(quick.data, gap_s=1.0))
+
+
+def write_video(path: Path, frames: list[np.ndarray], fps: float = 20.0) -> str:
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, (width, height))
+    for frame in frames:
+        writer.write(frame)
+    writer.release()
+    return str(path)
+
+
+def numbered(count: int) -> list[np.ndarray]:
+    """Returns frames whose brightness is their number, over a fixed pattern."""
+    pattern = np.random.default_rng(1).integers(0, 40, (64, 64, 3))
+    return [(pattern + index * 200 / count).astype(np.uint8) for index in range(count)]
+
+
+def test_blocks_are_contiguous_and_apart(tmp_path: Path, recipe: Recipe) -> None:
+    dataset = record(write_video(tmp_path / "clip.avi", numbered(400)), recipe)
+    order = [views.mean(axis=(1, 2, 3)) for views in (dataset.train, dataset.validation, dataset.test)]
+    step = 200 / 400
+    for earlier, later in zip(order, order[1:], strict=False):
+        assert later.min() - earlier.max() > 15 * step  # the gap: 1 s is 20 frames
+    assert len(dataset.train) + len(dataset.validation) + len(dataset.test) == 400 - 2 * 20
+
+
+def test_long_recordings_are_thinned_out_evenly(tmp_path: Path, recipe: Recipe) -> None:
+    few = replace(recipe, data=replace(recipe.data, max_frames=240, validation_share=0.2))
+    dataset = record(write_video(tmp_path / "clip.avi", numbered(1500)), few)
+    total = len(dataset.train) + len(dataset.validation) + len(dataset.test)
+    assert 110 <= total <= 240
+    brightness = dataset.train.mean(axis=(1, 2, 3))
+    whole = np.polyfit(np.arange(len(brightness)), brightness, 1)
+    assert np.abs(np.polyval(whole, np.arange(len(brightness))) - brightness).max() < 3
+
+
+def test_rig_seeds_are_apart(recipe: Recipe) -> None:
+    dataset = record("rig", recipe)
+    assert len(dataset.train) == 8 * 40
+    assert dataset.digest() == record("rig:", recipe).digest()
+    flat = dataset.train.reshape(len(dataset.train), -1).astype(np.float32)
+    for view in dataset.test[::10].reshape(-1, flat.shape[1]):
+        assert np.abs(flat - view).mean(1).min() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("frames", "words"),
+    [
+        (numbered(20), "usable frames.*record at least"),
+        ([np.zeros((64, 64, 3), np.uint8)] * 300, "one even color"),
+        ([numbered(2)[1]] * 300, "never moves"),
+    ],
+)
+def test_subjects_that_cannot_be_learned(
+    tmp_path: Path, recipe: Recipe, frames: list[np.ndarray], words: str
+) -> None:
+    with pytest.raises(TrainingError, match=words):
+        record(write_video(tmp_path / "clip.avi", frames), recipe)
+
+
+@pytest.mark.parametrize("subject", ["nowhere.mp4", "images:/nowhere", "wat://x"])
+def test_subjects_that_are_none(subject: str, recipe: Recipe) -> None:
+    with pytest.raises(TwinEdgeError) as caught:
+        record(subject, recipe)
+    assert caught.value.fix
+
+
+def test_corrupt_video(tmp_path: Path, recipe: Recipe) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"\0\0\0\x18ftypmp42" + b"\xab" * 5000)
+    with pytest.raises(CameraError):
+        record(str(path), recipe)
+
+
+def test_principal_coefficients_are_whitened_and_ordered() -> None:
+    rig = Rig(RigConfig(seed=5))
+    views = np.zeros((200, 64, 64, 3), np.uint8)
+    for view in views:
+        rig.step(20)
+        view[:] = cv2.resize(rig.draw(), (64, 64))
+    coefficients = principal_coefficients(views, 16)
+    np.testing.assert_allclose(coefficients.std(0), 1, atol=1e-3)
+    np.testing.assert_allclose(coefficients.mean(0), 0, atol=1e-2)
+    pixels = views.reshape(200, -1).astype(np.float64)
+    pixels -= pixels.mean(0)
+    explained = [np.square(coefficients[:, i] @ pixels).sum() for i in range(16)]
+    assert explained[0] > explained[3] > explained[15]
+
+
+def test_more_components_than_views_are_zero() -> None:
+    coefficients = principal_coefficients(np.random.default_rng(0).integers(0, 255, (5, 32, 32, 3)).astype(np.uint8), 8)
+    assert np.isfinite(coefficients).all()
+    assert not coefficients[:, 4:].any()

@@ -1,0 +1,5 @@
+"""`python -m twin_training`."""
+
+from twin_training.cli import main
+
+main()
