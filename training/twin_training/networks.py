@@ -19,8 +19,8 @@ from twin_training.recipe import ModelConfig
 LATENT_DEVIATION: Final = 0.25
 """Standard deviation of a latent value; the int8 range, -1 to 1, is four of them on either side."""
 
-ACTIVATION_NOISE: Final = 0.02
-"""Deviation of the noise on the generator's activations in training, a bit less than one int8 step of 6/255.
+ACTIVATION_NOISE: Final = 0.06
+"""Deviation of the noise on the generator's activations in training, about two and a half int8 steps of 6/255.
 
 It stands for the rounding of int8 kernels, which TFLite runtimes do not do alike: a generator that has learned to
 shrug it off renders the same on all of them, within a level or two.

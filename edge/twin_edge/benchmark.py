@@ -1,0 +1,162 @@
+"""How long a bundle takes on this machine, beside encoding the same frames as JPEG."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import cv2
+import numpy as np
+
+from twin_edge.bundle import Bundle
+from twin_edge.cameras import Frame, RigCamera
+from twin_edge.images import Image
+from twin_edge.models.runtimes import Runtime, installed_runtimes, load_runtime
+from twin_edge.stage_times import Spread, StageTimes
+from twin_edge.twin import Packet, Twin
+
+STAGES: Final = ("view", "encode", "render", "gap", "packet", "whole")
+JPEG_QUALITY: Final = 80
+EXCLUDED: Final = "capturing, the network and the start are excluded; models and buffers are warm"
+_FRAME_WIDTH, _FRAME_HEIGHT = 640, 480
+_FRAMES: Final = 16
+_MS: Final = 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class TwinTimes:
+    """One runtime with one number of threads."""
+
+    runtime: str
+    """Name and version of the runtime."""
+    threads: int
+    """CPU threads for one inference."""
+    stages: dict[str, Spread]
+    """Milliseconds of each stage, see `STAGES`; `whole` is all of them together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """What was measured."""
+
+    rounds: int
+    """Frames that each line was measured over, after a warm-up."""
+    frame: str
+    """Size of the frames."""
+    twins: tuple[TwinTimes, ...]
+    """Every installed runtime with 1 and 2 threads."""
+    jpeg: Spread
+    """Milliseconds to encode the same frames as JPEG of quality 80."""
+    packet_bytes: int
+    """Size of a packet with one state."""
+    jpeg_bytes: int
+    """Median size of a frame as JPEG."""
+
+    def time_ratio(self, times: TwinTimes) -> float:
+        """Returns how many times as long a whole frame takes as its JPEG does, by the medians."""
+        return times.stages["whole"].p50_ms / self.jpeg.p50_ms
+
+    @property
+    def size_ratio(self) -> float:
+        """How many packets one JPEG weighs."""
+        return self.jpeg_bytes / self.packet_bytes
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what was measured as an object of JSON."""
+        twins = [{**asdict(times), "time_ratio": round(self.time_ratio(times), 3)} for times in self.twins]
+        return {
+            "type": "bench",
+            **asdict(self),
+            "twins": twins,
+            "size_ratio": round(self.size_ratio, 1),
+            "excluded": EXCLUDED,
+        }
+
+
+def run_benchmark(bundle: Bundle, *, rounds: int = 200, threads: Sequence[int] = (1, 2)) -> Benchmark:
+    """Measures a bundle on every installed runtime.
+
+    Args:
+        bundle: What to measure.
+        rounds: Frames per line, at least 1.
+        threads: Numbers of CPU threads to try, 1-16 each.
+
+    Raises:
+        BundleError: A runtime cannot run the bundle.
+    """
+    frames = _frames()
+    jpeg, jpeg_bytes = _measure_jpeg(frames, rounds)
+    twins = tuple(
+        TwinTimes(str(runtime), count, _measure_twin(bundle, runtime, count, frames, rounds))
+        for runtime in map(load_runtime, installed_runtimes())
+        for count in threads
+    )
+    size = f"{_FRAME_WIDTH}x{_FRAME_HEIGHT}"
+    return Benchmark(rounds, size, twins, jpeg, len(_packet(bundle, frames[0], _blank(bundle)).encode()), jpeg_bytes)
+
+
+def _frames() -> list[Frame]:
+    """Takes frames of the rig, a tenth of a second apart, so that no stage sees the same one over and over."""
+    camera = RigCamera("rig:fps=10")
+    camera.open()
+    frames = [camera.read(1.0) for _ in range(_FRAMES)]
+    camera.close()
+    return [Frame(_sized(frame.image), frame.time_us, frame.index) for frame in frames]
+
+
+def _sized(image: Image) -> Image:
+    if image.shape[:2] == (_FRAME_HEIGHT, _FRAME_WIDTH):
+        return image
+    resized: Image = np.asarray(cv2.resize(image, (_FRAME_WIDTH, _FRAME_HEIGHT)), np.uint8)
+    return resized
+
+
+def _measure_jpeg(frames: list[Frame], rounds: int) -> tuple[Spread, int]:
+    times, sizes = StageTimes(("jpeg",), rounds), []
+    options = (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
+    for number in range(-len(frames), rounds):  # The negative ones warm up.
+        image = frames[number % len(frames)].image
+        start = time.perf_counter()
+        encoded = cv2.imencode(".jpg", image, options)[1]
+        end = time.perf_counter()
+        if number >= 0:
+            times.next_row()[0] = (end - start) * _MS
+            sizes.append(len(encoded))
+    return times.spreads(rounds)["jpeg"], int(np.median(sizes))
+
+
+def _measure_twin(
+    bundle: Bundle, runtime: Runtime, threads: int, frames: list[Frame], rounds: int
+) -> dict[str, Spread]:
+    twin = Twin(bundle, runtime, threads=threads)
+    times = StageTimes(STAGES, rounds)
+    clock = time.perf_counter
+    view: Image = np.zeros((twin.make_view.spec.height, twin.make_view.spec.width, 3), np.uint8)
+    for number in range(-len(frames), rounds):
+        frame = frames[number % len(frames)]
+        marks = [clock()]
+        view = twin.make_view(frame.image, view)
+        marks.append(clock())
+        state = twin.encode(view)
+        marks.append(clock())
+        rendering = twin.render(state)
+        marks.append(clock())
+        twin.compare(view, rendering)
+        marks.append(clock())
+        _packet(bundle, frame, state).encode()
+        marks.append(clock())
+        if number >= 0:
+            row = times.next_row()
+            row[:-1] = np.diff(marks) * _MS
+            row[-1] = (marks[-1] - marks[0]) * _MS
+    return times.spreads(rounds)
+
+
+def _blank(bundle: Bundle) -> np.ndarray[tuple[int, ...], np.dtype[np.int8]]:
+    return np.zeros(bundle.manifest.state.length, np.int8)
+
+
+def _packet(bundle: Bundle, frame: Frame, state: np.ndarray[tuple[int, ...], np.dtype[np.int8]]) -> Packet:
+    return Packet(bundle.model_id, 1, 0, frame.time_us, state[np.newaxis])

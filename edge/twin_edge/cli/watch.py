@@ -1,0 +1,58 @@
+"""`twin-edge watch`: a subscriber."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from twin_edge.cli.common import run_command
+
+HELP = """Follow a twin: fetch its bundle from the broker, render its states, print what is heard.
+
+Without --twin, the first twin that is found is followed, one that is online if possible. Ctrl-C ends it. A password
+for the broker is taken from TWIN_EDGE_MQTT_PASSWORD.
+
+\b
+  twin-edge watch                                      whatever is on this machine's broker
+  twin-edge watch --frames 100 --save watched          100 pictures, and a contact sheet of them
+  twin-edge watch --broker mqtts://broker.lan --twin org.acme/cam-01 --json
+"""
+
+
+def command(
+    *,
+    broker: Annotated[
+        str, typer.Option(metavar="URL", help="mqtt(s)://[USER@]HOST[:PORT] or ws(s)://.")
+    ] = "mqtt://localhost:1883",
+    twin: Annotated[str | None, typer.Option(metavar="NS/DEV", help="Twin id. Default: the first one found.")] = None,
+    frames: Annotated[int | None, typer.Option(metavar="N", min=1, help="End after this many updates.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write renderings and contact-sheet.png there.")
+    ] = None,
+    timeout_s: Annotated[
+        float, typer.Option(metavar="S", min=0, help="Give up when nothing comes for this long; 0 never does.")
+    ] = 10.0,
+    ca_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PEM file of the authorities for mqtts:// and wss://.")
+    ] = None,
+    cache_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Where fetched bundles are kept.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print each update as a JSON line.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show debug logs and tracebacks.")] = False,
+) -> None:
+    """Follows a twin; see the command's help."""
+
+    def watch() -> None:
+        from twin_edge.cli.output import WatchPrinter
+        from twin_edge.cli.signals import interrupt_on_sigterm
+        from twin_edge.watching import WatchConfig, watch
+
+        interrupt_on_sigterm()
+        config = WatchConfig(
+            broker, twin, frames=frames, save=save, timeout_s=timeout_s, ca_file=ca_file, cache_dir=cache_dir
+        )
+        printer = WatchPrinter(json=json)
+        watch(config, on_update=printer.update, on_end=printer.summary)
+
+    run_command(watch, debug=debug)

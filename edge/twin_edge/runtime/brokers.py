@@ -1,0 +1,48 @@
+"""The broker that a runtime talks to, or its own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import Final
+
+from twin_edge.config import RunConfig
+from twin_edge.errors import ConfigError
+from twin_edge.sync import BrokerConfig, EmbeddedBroker
+
+_EMBEDDED: Final = "embedded:"
+_USUAL_PORT: Final = 1883
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def broker_for(config: RunConfig) -> Iterator[BrokerConfig]:
+    """Gives the broker of a configuration; an embedded one runs for as long as the block.
+
+    Raises:
+        ConfigError: The URL cannot be used, or no broker can be embedded.
+    """
+    if not config.broker.startswith(_EMBEDDED):
+        yield BrokerConfig.from_url(config.broker, ca_file=config.ca_file)
+        return
+    broker = _start(config.broker.removeprefix(_EMBEDDED))
+    try:
+        _LOGGER.info("embedded broker at %s; follow the twin with: twin-edge watch --broker %s", broker.url, broker.url)
+        yield BrokerConfig.from_url(broker.url, environ={})
+    finally:
+        broker.stop()
+
+
+def _start(port: str) -> EmbeddedBroker:
+    if port:
+        if not port.isdecimal() or len(port) > 5:  # noqa: PLR2004 - digits of a port
+            raise ConfigError(f"{port[:20]!r} is not a port", fix="give embedded: or embedded:PORT")
+        return EmbeddedBroker(port=int(port)).start()
+    broker = EmbeddedBroker(port=_USUAL_PORT)
+    try:
+        return broker.start()
+    except ConfigError:
+        _LOGGER.info("port %d is taken, the embedded broker takes a free one", _USUAL_PORT)
+        return EmbeddedBroker().start()

@@ -1,0 +1,273 @@
+"""The runtime of a device, from the camera to the broker.
+
+```
+camera -> capture thread -> latest frame -> twin thread: view, state, packet, rendering, gap -> link thread -> broker
+```
+
+The twin thread is the one that calls `DeviceRuntime.run`. It waits for frames only, never for the network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from twin_edge.bundle import Bundle
+from twin_edge.cameras import Camera, Capture, CaptureConfig, CaptureState, open_camera
+from twin_edge.config import RunConfig
+from twin_edge.errors import CameraEndedError
+from twin_edge.runtime.brokers import broker_for
+from twin_edge.runtime.frames import FrameWorker
+from twin_edge.runtime.reporting import ReportSchedule
+from twin_edge.runtime.stats import RunStats, RunSummary, resident_mb
+from twin_edge.sync import Counters, DeviceLink, LinkConfig, StateReport, TwinId
+from twin_edge.twin import Twin
+
+STOPPED: Final = "stopped"
+FINISHED: Final = "finished"
+CAMERA_ENDED: Final = "camera-ended"
+ERROR: Final = "error"
+
+_POLL_S: Final = 0.1
+"""How long the twin thread waits for a frame before it looks whether to stop."""
+_STATS_EVERY_S: Final = 1.0
+_STATS_FRAMES: Final = 300
+_LAST_WORDS_S: Final = 3.0
+"""How long a runtime that ends by itself waits until late joiners have what they need."""
+_AWAY: Final = frozenset({CaptureState.OPENING, CaptureState.STALLED, CaptureState.BACKOFF})
+
+
+class DeviceRuntime:
+    """Runs one twin once.
+
+    Args:
+        config: What to run, and how.
+        camera: The camera, instead of the one that the configuration names.
+        on_stats: Gets statistics once a second, in the twin thread; whatever it raises ends the run.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        *,
+        camera: Camera | None = None,
+        on_stats: Callable[[RunStats], None] | None = None,
+    ) -> None:
+        self._config = config
+        self._twin_id = TwinId.parse(config.twin_name)
+        self._camera = open_camera(config.camera) if camera is None else camera
+        self._on_stats = on_stats
+        self._stop_reason: str | None = None
+        self._serving = False
+
+    @property
+    def serving(self) -> bool:
+        """Whether everything has started, so that `stop` ends the run within two seconds."""
+        return self._serving
+
+    def stop(self, reason: str = STOPPED) -> None:
+        """Ends the run after the frame at hand; from any thread, or a signal handler.
+
+        Args:
+            reason: What subscribers are told, printable ASCII, 80 characters at most.
+        """
+        # Nothing but an assignment: a signal handler may interrupt any line of the twin thread.
+        self._stop_reason = reason
+
+    def run(self) -> RunSummary:
+        """Starts everything, serves until there is a reason to end, and takes everything down.
+
+        Raises:
+            BundleError: There is no bundle, it cannot be used, or its self-test fails.
+            CameraError: The camera cannot be opened, or is gone for good.
+            SyncError: The broker cannot be used, and the configuration does not say to wait for it.
+            ConfigError: The counters, the broker's URL or the embedded broker cannot be used.
+        """
+        config = self._config
+        with contextlib.ExitStack() as stack:
+            broker = stack.enter_context(broker_for(config))
+            bundle = Bundle.open(config.bundle_path())
+            twin = Twin(bundle, threads=config.threads)
+            twin.require_self_test()
+            counters = stack.enter_context(self._counters())
+            link = DeviceLink(LinkConfig(broker, wait=config.wait_for_broker), self._twin_id, bundle, counters.session)
+            # The link comes before the camera: frames of a file must not pass by while it connects.
+            link.start()
+            capture = Capture(self._camera, CaptureConfig(fps=config.fps))
+            service = _Service(FrameWorker(twin, link, counters.session), link, capture, counters, self._on_stats)
+            reason = ERROR
+            try:
+                capture.start()
+                self._serving = True
+                started_s = service.begin()
+                reason = self._serve(service)
+                seconds = time.monotonic() - started_s
+                service.last_words(time.monotonic())
+                self._wait_for_late_joiners(link)
+            finally:
+                # Side by side: a camera and a network that both hang do not add up.
+                closing = threading.Thread(target=capture.stop, name="closing", daemon=True)
+                closing.start()
+                link.stop(reason)
+                closing.join()
+            return self._summary(reason, bundle, service, seconds)
+
+    def _serve(self, service: _Service) -> str:
+        """Works until there is a reason to end, and returns it."""
+        config = self._config
+        until_s = None if config.duration_s is None else time.monotonic() + config.duration_s
+        while self._stop_reason is None:
+            try:
+                frames = service.step()
+            except CameraEndedError:
+                return CAMERA_ENDED
+            if config.frames is not None and frames >= config.frames:
+                return FINISHED
+            if until_s is not None and time.monotonic() >= until_s:
+                return FINISHED
+        return self._stop_reason
+
+    def _wait_for_late_joiners(self, link: DeviceLink) -> None:
+        """Lets a run that was too short for the upload of the bundle finish it, unless somebody waits for the end."""
+        deadline_s = time.monotonic() + _LAST_WORDS_S
+        while self._stop_reason is None and time.monotonic() < deadline_s and link.stats().connected:
+            if link.wait_ready(_POLL_S):
+                return
+
+    def _counters(self) -> Counters:
+        twin, folder = self._twin_id, self._config.state_dir
+        return Counters.open(twin, None if folder is None else folder / twin.namespace / twin.device)
+
+    def _summary(self, reason: str, bundle: Bundle, service: _Service, seconds: float) -> RunSummary:
+        worker, link, capture = service.worker, service.link.stats(), service.capture.stats()
+        return RunSummary(
+            reason=reason,
+            twin=str(self._twin_id),
+            session=service.worker.session,
+            bundle=bundle.digest,
+            frames=worker.frames,
+            seconds=round(seconds, 3),
+            fps=round(worker.frames / seconds, 2) if seconds > 0 else 0.0,
+            stages=worker.times.spreads(),
+            dropped=capture.dropped,
+            sent=link.sent,
+            skipped=link.skipped,
+            reconnects=link.reconnects,
+            in_sync=worker.judge.in_sync if worker.frames else None,
+            rss_mb=resident_mb(),
+        )
+
+
+class _Service:
+    """The twin thread's loop: a frame if there is one, then whatever is due."""
+
+    def __init__(
+        self,
+        worker: FrameWorker,
+        link: DeviceLink,
+        capture: Capture,
+        counters: Counters,
+        on_stats: Callable[[RunStats], None] | None,
+    ) -> None:
+        self.worker = worker
+        self.link = link
+        self.capture = capture
+        self._counters = counters
+        self._on_stats = on_stats
+        self._schedule = ReportSchedule()
+        self._away = False
+        self._fps = 0.0
+        self._measured_s = 0.0
+        self._measured_frames = 0
+
+    def begin(self) -> float:
+        """Starts to measure; returns the monotonic time, seconds."""
+        self._measured_s = time.monotonic()
+        return self._measured_s
+
+    def step(self) -> int:
+        """Waits for a frame for a moment and works on it.
+
+        Returns:
+            Frames that became states since the start.
+
+        Raises:
+            CameraEndedError: A finite source is over.
+            CameraError: The camera is gone for good.
+        """
+        frame = self.capture.get(_POLL_S)
+        if frame is not None:
+            self._away = False
+            self.worker.work(frame)
+        elif not self._away and self.capture.state in _AWAY:
+            self._away = True
+            self.worker.camera_went_away()
+        now_s = time.monotonic()
+        if now_s - self._measured_s >= _STATS_EVERY_S:
+            self._measure(now_s)
+        self._report_if_due(now_s)
+        return self.worker.frames
+
+    def last_words(self, now_s: float) -> None:
+        """Leaves the last state and a report of it with the broker, for those who come when the device has gone."""
+        if self.worker.frames:
+            self.worker.publish_last()
+            gap, in_sync = self._reality(now_s)
+            self._report(gap, in_sync=in_sync)
+
+    def _report_if_due(self, now_s: float) -> None:
+        if self.worker.frames and self._schedule.may_send(now_s):
+            gap, in_sync = self._reality(now_s)
+            if self._schedule.is_due(now_s, gap=gap, in_sync=in_sync, properties={}):
+                self._report(gap, in_sync=in_sync)
+
+    def _report(self, gap: float | None, *, in_sync: bool | None) -> None:
+        worker = self.worker
+        whole = worker.times.spreads(_STATS_FRAMES)["whole"]
+        self.link.report(
+            StateReport(
+                rev=self._counters.next_rev(),
+                seq=worker.seq,
+                time_us=worker.time_us,
+                gap=gap,
+                in_sync=in_sync,
+                fps=self._fps,
+                p50_ms=whole.p50_ms,
+                p95_ms=whole.p95_ms,
+                dropped=self.capture.stats().dropped,
+            )
+        )
+
+    def _reality(self, now_s: float) -> tuple[float | None, bool | None]:
+        """Returns recent gap and whether reality is where the twin is; None for both while no frames come."""
+        if self._away:
+            return None, None
+        return self.worker.recent_gap.median(now_s), self.worker.judge.in_sync
+
+    def _measure(self, now_s: float) -> None:
+        frames, capture, link = self.worker.frames, self.capture.stats(), self.link.stats()
+        self._fps = (frames - self._measured_frames) / (now_s - self._measured_s)
+        self._measured_s, self._measured_frames = now_s, frames
+        if self._on_stats is None:
+            return
+        gap, in_sync = self._reality(now_s)
+        self._on_stats(
+            RunStats(
+                time_us=time.time_ns() // 1000,
+                frames=frames,
+                fps=round(self._fps, 2),
+                stages=self.worker.times.spreads(_STATS_FRAMES),
+                camera=capture.state.value,
+                dropped=capture.dropped,
+                queue=link.queued,
+                sent=link.sent,
+                skipped=link.skipped,
+                gap=None if gap is None else round(gap, 4),
+                in_sync=in_sync,
+                connected=link.connected,
+                rss_mb=resident_mb(),
+            )
+        )

@@ -1,0 +1,139 @@
+"""When reality counts as out of sync, and when the state report is worth sending again."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+OUT_OF_SYNC_GAP: Final = 0.99
+"""A frame that is stranger than this share of normal ones speaks against the twin."""
+IN_SYNC_GAP: Final = 0.95
+"""Below this it speaks for it; in between it says nothing."""
+_FRAMES: Final = 8
+_STRANGE_FRAMES: Final = 5
+_CALM_S: Final = 1.0
+
+REPORT_EVERY_S: Final = 1.0
+HEARTBEAT_S: Final = 60.0
+_USUAL_CHANGE: Final = 0.1
+_UNUSUAL: Final = 0.9
+_UNUSUAL_CHANGE: Final = 0.02
+
+_KEPT_GAPS: Final = 64
+
+Property = float | int | bool | str
+
+
+class SyncJudge:
+    """Decides whether reality is where the twin is, with hysteresis.
+
+    Out of sync once 5 of the last 8 frames have a gap of 0.99 or more (some 0.2 s at 30 frames per second, 5 s at one
+    per second); in sync again after the gap was below 0.95 for a second without a break.
+    """
+
+    def __init__(self) -> None:
+        self._strange: deque[bool] = deque(maxlen=_FRAMES)
+        self._calm_since_s: float | None = None
+        self._in_sync = True
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether reality is where the twin is; true until something speaks against it."""
+        return self._in_sync
+
+    def judge(self, gap: float, now_s: float) -> bool:
+        """Takes the gap of a frame.
+
+        Args:
+            gap: The score, 0-1.
+            now_s: Monotonic time, seconds.
+
+        Returns:
+            Whether reality is where the twin is.
+        """
+        self._strange.append(gap >= OUT_OF_SYNC_GAP)
+        if gap >= IN_SYNC_GAP:
+            self._calm_since_s = None
+        elif self._calm_since_s is None:
+            self._calm_since_s = now_s
+        if self._in_sync:
+            self._in_sync = sum(self._strange) < _STRANGE_FRAMES
+        elif self._calm_since_s is not None and now_s - self._calm_since_s >= _CALM_S:
+            self._in_sync = True
+            self._strange.clear()
+        return self._in_sync
+
+
+class RecentGap:
+    """The median gap of the last second, because the gap of a single normal frame is anywhere between 0 and 1."""
+
+    def __init__(self) -> None:
+        self._gaps = np.zeros(_KEPT_GAPS)
+        self._times_s = np.full(_KEPT_GAPS, -np.inf)
+        self._count = 0
+
+    def add(self, gap: float, now_s: float) -> None:
+        """Takes the gap of a frame, 0-1, at a monotonic time in seconds."""
+        place = self._count % _KEPT_GAPS
+        self._gaps[place], self._times_s[place] = gap, now_s
+        self._count += 1
+
+    def median(self, now_s: float) -> float | None:
+        """Returns the median of the last second, or else the gap of the latest frame; None when there was none."""
+        if not self._count:
+            return None
+        recent = self._gaps[self._times_s > now_s - 1.0]
+        return float(np.median(recent)) if len(recent) else float(self._gaps[(self._count - 1) % _KEPT_GAPS])
+
+
+class ReportSchedule:
+    """Says when a report is due: at most one a second when something changed, one a minute when nothing did.
+
+    The gap is a place among normal frames, so while all is well it wanders by itself: there a change counts from 0.1
+    on, and from 0.02 on where the gap was, or is, 0.9 or more. A change of `in_sync`, of a property that is not a
+    number, or of any property's number at all counts always.
+    """
+
+    def __init__(self) -> None:
+        self._sent_s = -np.inf
+        self._gap: float | None = None
+        self._in_sync: bool | None = None
+        self._properties: Mapping[str, Property] = {}
+
+    def may_send(self, now_s: float) -> bool:
+        """Returns whether the last report was long enough ago, at a monotonic time in seconds."""
+        return now_s - self._sent_s >= REPORT_EVERY_S
+
+    def is_due(
+        self,
+        now_s: float,
+        *,
+        gap: float | None,
+        in_sync: bool | None,
+        properties: Mapping[str, Property],
+    ) -> bool:
+        """Returns whether a report with this content should be sent now; if so, it counts as sent.
+
+        Args:
+            now_s: Monotonic time, seconds.
+            gap: Recent gap, 0-1; None when there is none.
+            in_sync: Whether reality is where the twin is; None when that is not known.
+            properties: Properties by name.
+        """
+        if not self.may_send(now_s):
+            return False
+        changed = in_sync != self._in_sync or properties != self._properties or _gap_changed(self._gap, gap)
+        if not changed and now_s - self._sent_s < HEARTBEAT_S:
+            return False
+        self._sent_s, self._gap, self._in_sync, self._properties = now_s, gap, in_sync, dict(properties)
+        return True
+
+
+def _gap_changed(before: float | None, now: float | None) -> bool:
+    if before is None or now is None:
+        return before is not now
+    least = _UNUSUAL_CHANGE if max(before, now) >= _UNUSUAL else _USUAL_CHANGE
+    return abs(now - before) > least

@@ -1,0 +1,187 @@
+"""Following a twin from the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from twin_edge.album import Album
+from twin_edge.errors import ConfigError
+from twin_edge.stage_times import Spread, StageTimes
+from twin_edge.sync import BrokerConfig, TwinUpdate, TwinView
+
+_WEEK_S = 7 * 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class WatchConfig:
+    """What to follow, and for how long."""
+
+    broker: str
+    """URL of the broker."""
+    twin: str | None = None
+    """Twin id; the first one found when None."""
+    frames: int | None = None
+    """Ends after this many updates, at least 1; None goes on."""
+    save: Path | None = None
+    """Folder for the renderings; none are written when None."""
+    timeout_s: float = 10.0
+    """Longest wait for an update, seconds; 0 waits for ever."""
+    ca_file: Path | None = None
+    """PEM file of the authorities that may have signed the broker's certificate; the system's when None."""
+    cache_dir: Path | None = None
+    """Where fetched bundles are kept; below `$XDG_CACHE_HOME` when None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One update, as it is printed."""
+
+    twin: str
+    """Twin id."""
+    session: int
+    """Process start of the device."""
+    seq: int
+    """Number of the state within the session."""
+    time: float
+    """When the frame was captured, by the device's clock, seconds since the epoch."""
+    missed: int
+    """States that were lost between the update before and this one."""
+    gap: float | None
+    """Reality gap last reported, 0-1."""
+    in_sync: bool | None
+    """Whether reality was where the twin is when last reported."""
+    latency_ms: float
+    """From capture until it was rendered here, milliseconds; as right as the two clocks agree."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the update as an object of JSON."""
+        return {"type": "update", **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSummary:
+    """What was heard in all."""
+
+    twin: str | None
+    """Twin id, None when none was found."""
+    bundle: str | None
+    """Digest of its bundle, None without one."""
+    updates: int
+    """Updates that were heard."""
+    missed: int
+    """States that were lost on the way."""
+    seconds: float
+    """From the first update to the last."""
+    latency_p50_ms: float
+    """Median latency of the last 4096 updates, milliseconds."""
+    latency_p95_ms: float
+    """95th percentile of it."""
+    reconnects: int
+    """Times that the broker came back."""
+    saved: int
+    """Renderings that were written."""
+    folder: str | None
+    """Where they were written to."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the summary as an object of JSON."""
+        return {"type": "summary", **asdict(self)}
+
+
+def watch(config: WatchConfig, *, on_update: Callable[[Heard], None], on_end: Callable[[WatchSummary], None]) -> None:
+    """Follows a twin until enough was heard, or Ctrl-C; renders every update.
+
+    Args:
+        config: What to follow.
+        on_update: Gets every update.
+        on_end: Gets the summary, also when the watch ends by an error after an update.
+
+    Raises:
+        ConfigError: The broker's URL, or the twin id, cannot be used.
+        SyncError: The broker cannot be used, or no update came in time; says what is missing.
+        BundleError: The twin's bundle does not run here.
+        TwinEdgeError: A rendering could not be written.
+    """
+    if config.broker.startswith("embedded:"):
+        raise ConfigError(
+            "an embedded broker lives inside of 'twin-edge run'", fix="give the URL that it prints to --broker"
+        )
+    broker = BrokerConfig.from_url(config.broker, ca_file=config.ca_file)
+    watching = _Watching(config, on_update)
+    with TwinView(broker, config.twin, config.cache_dir) as view:
+        try:
+            watching.follow(view)
+        except KeyboardInterrupt:
+            watching.interrupted = True
+        finally:
+            if watching.updates or watching.interrupted:
+                watching.end(view, on_end)
+
+
+class _Watching:
+    def __init__(self, config: WatchConfig, on_update: Callable[[Heard], None]) -> None:
+        self.updates = 0
+        self.interrupted = False
+        self._config = config
+        self._on_update = on_update
+        self._album = None if config.save is None else Album(config.save)
+        self._latency = StageTimes(("latency",))
+        self._first_s = self._last_s = 0.0
+        self._missed = 0
+
+    def follow(self, view: TwinView) -> None:
+        timeout_s = self._config.timeout_s or _WEEK_S
+        while self._config.frames is None or self.updates < self._config.frames:
+            self._take(view.next_update(timeout_s))
+
+    def _take(self, update: TwinUpdate) -> None:
+        rendering = update.rendering
+        latency_ms = (time.time_ns() // 1000 - update.time_us) / 1e3
+        self._last_s = time.monotonic()
+        if not self.updates:
+            self._first_s = self._last_s
+        self.updates += 1
+        self._missed += update.missed
+        self._latency.next_row()[0] = latency_ms
+        if self._album is not None:
+            self._album.add(rendering, session=update.session, seq=update.seq, time_us=update.time_us, gap=update.gap)
+        self._on_update(
+            Heard(
+                twin=str(update.twin),
+                session=update.session,
+                seq=update.seq,
+                time=update.time_us / 1e6,
+                missed=update.missed,
+                gap=update.gap,
+                in_sync=update.in_sync,
+                latency_ms=round(latency_ms, 3),
+            )
+        )
+
+    def end(self, view: TwinView, on_end: Callable[[WatchSummary], None]) -> None:
+        with contextlib.ExitStack() as stack:
+            # The summary is told even if the sheet cannot be written.
+            stack.callback(lambda: on_end(self._summary(view)))
+            if self._album is not None:
+                self._album.close()
+
+    def _summary(self, view: TwinView) -> WatchSummary:
+        latency = self._latency.spreads().get("latency", Spread(0.0, 0.0))
+        album, bundle = self._album, view.bundle
+        return WatchSummary(
+            twin=None if view.twin is None else str(view.twin),
+            bundle=None if bundle is None else bundle.digest,
+            updates=self.updates,
+            missed=self._missed,
+            seconds=round(self._last_s - self._first_s, 3),
+            latency_p50_ms=latency.p50_ms,
+            latency_p95_ms=latency.p95_ms,
+            reconnects=view.stats().reconnects,
+            saved=0 if album is None else album.saved,
+            folder=None if album is None else str(album.folder),
+        )
