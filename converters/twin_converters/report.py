@@ -25,16 +25,14 @@ def write(conversion: Conversion, path: Path) -> None:
 def summary(conversion: Conversion, path: Path) -> str:
     """Returns a few lines about the conversion."""
     report = conversion.report
-    lines = [
-        f"{path}  {report['bundle_bytes'] / 1e3:.0f} kB, {report['state_bytes']} B a state, "
-        f"digest {report['digest'][:12]}",
-        f"held-out ({report['test_frames']} frames)  float {report['float']['psnr_db']:.2f} dB, "
-        f"SSIM {report['float']['ssim']:.3f}   int8 {report['int8']['psnr_db']:.2f} dB, "
-        f"SSIM {report['int8']['ssim']:.3f}",
+    names = {"float": "float", "int8": "int8 "}
+    size = f"{report['bundle_bytes'] / 1e3:.0f} kB, {report['state_bytes']} B a state"
+    lines = [f"{path}  {size}, digest {report['digest'][:12]}", f"held-out, {report['test_frames']} frames:"]
+    lines += [
+        f"  {name}  {report[key]['psnr_db']:.2f} dB, SSIM {report[key]['ssim']:.3f}" for key, name in names.items()
     ]
     lines += [
-        f"  on {one['runtime']}: {one['psnr_db']:.2f} dB, SSIM {one['ssim']:.3f}"
-        for one in report["runtimes"].values()
+        f"  on {one['runtime']}: {one['psnr_db']:.2f} dB, SSIM {one['ssim']:.3f}" for one in report["runtimes"].values()
     ]
     if len(report["runtimes"]) > 1:
         lines.append(f"  same states, same renderings within {report['levels_between_runtimes']}/255")

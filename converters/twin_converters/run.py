@@ -72,7 +72,8 @@ class Run:
         encoder, generator = folder / "float" / "encoder", folder / "float" / "generator"
         if not (folder / "metrics.json").is_file() or not encoder.is_dir() or not generator.is_dir():
             raise ConfigError(
-                f"the training in {folder} has not finished", fix="finish it: twin-train with the same name and --resume"
+                f"the training in {folder} has not finished",
+                fix="finish it: twin-train with the same name and --resume",
             )
         try:
             recipe: Mapping[str, Any] = json.loads((folder / "recipe.json").read_bytes())

@@ -31,6 +31,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.command(help=_HELP)
 def command(
+    *,
     subject: Annotated[str, typer.Argument(help="rig, a video, images:FOLDER or a camera URI.")],
     name: Annotated[str, typer.Option(help="Name of the twin, and of the run folder.")],
     recipe: Annotated[

@@ -7,6 +7,7 @@ clip, which the converter fuses into the operator before it.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Final
 
 import keras
@@ -19,11 +20,12 @@ from twin_training.recipe import ModelConfig
 LATENT_DEVIATION: Final = 0.25
 """Standard deviation of a latent value; the int8 range, -1 to 1, is four of them on either side."""
 
-ACTIVATION_NOISE: Final = 0.06
-"""Deviation of the noise on the generator's activations in training, about two and a half int8 steps of 6/255.
+ACTIVATION_NOISE: Final = (0.2, 0.15, 0.1, 0.06)
+"""Deviation of the noise on the activations of the generator's stages in training; the last value goes on.
 
-It stands for the rounding of int8 kernels, which TFLite runtimes do not do alike: a generator that has learned to
-shrug it off renders the same on all of them, within a level or two.
+It stands for the rounding of int8 kernels (a step is 6/255 here), which TFLite runtimes do not do alike: a generator
+that has learned to shrug it off renders the same on all of them, within a level or two. Early stages get more, because
+one step there moves a whole edge, and they have many values to spread what they say over.
 """
 
 _PACKAGE: Final = "twin_training"
@@ -159,10 +161,12 @@ def build_generator(model: ModelConfig) -> keras.Model:
     first, *others = model.generator_filters
     x = keras.layers.Dense(side * side * first, use_bias=False)(inputs)
     x = keras.layers.BatchNormalization(momentum=0.95)(x)
-    x = keras.layers.GaussianNoise(ACTIVATION_NOISE)(keras.layers.ReLU(6.0)(x))
+    noises = itertools.chain(ACTIVATION_NOISE, itertools.repeat(ACTIVATION_NOISE[-1]))
+    x = keras.layers.GaussianNoise(next(noises))(keras.layers.ReLU(6.0)(x))
     x = keras.layers.Reshape((side, side, first))(x)
     for filters in others:
-        x = DepthToSpace()(keras.layers.GaussianNoise(ACTIVATION_NOISE)(_block(x, 4 * filters, strides=1)))
+        x = keras.layers.GaussianNoise(next(noises))(_block(x, 4 * filters, strides=1))
+        x = DepthToSpace()(x)
     x = keras.layers.Conv2D(12, 3, padding="same", kernel_initializer=keras.initializers.RandomNormal(stddev=0.01))(x)
     # The residual is clipped as well: one int8 step of it is then one step of the output. With a range of its own,
     # a step would be two levels of the rendering, and so would be what two runtimes' kernels disagree by.

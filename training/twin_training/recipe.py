@@ -225,6 +225,12 @@ def check_name(name: str) -> None:
         raise ConfigError(f"'{name}' cannot be a name", fix="use letters, digits, '-', '_' and '.', 64 at most")
 
 
+_SIZES = frozenset({32, 64, 128, 256})
+_LEAST_STAGES = 2
+_MOST_FILTERS = 1024
+_LEAST_TEST_SHARE = 0.05
+
+
 def _build(kind: type[_T], tree: Mapping[str, Any], where: str) -> _T:
     hints = get_type_hints(kind)
     unknown = sorted(set(tree) - set(hints))
@@ -290,24 +296,32 @@ def _check(recipe: Recipe) -> None:
         value = getattr(getattr(recipe, section), key)
         if not low <= value <= high:
             raise ConfigError(f"recipe.{path} is {value}", fix=f"choose a value from {low:g} to {high:g}")
-    data, model = recipe.data, recipe.model
-    if data.train_share + data.validation_share > 0.95:  # noqa: PLR2004
+    _check_data(recipe)
+    _check_model(recipe.model)
+
+
+def _check_data(recipe: Recipe) -> None:
+    data = recipe.data
+    if data.train_share + data.validation_share > 1 - _LEAST_TEST_SHARE:
         raise ConfigError("recipe.data leaves less than 5 % for the test", fix="lower train_share or validation_share")
     seeds = (*data.rig_train_seeds, *data.rig_validation_seeds, *data.rig_test_seeds)
     if len(seeds) != len(set(seeds)):
         raise ConfigError("recipe.data uses a rig seed twice", fix="give training, validation and test their own seeds")
-    if model.size not in {32, 64, 128, 256}:
-        raise ConfigError(f"recipe.model.size is {model.size}", fix="choose 32, 64, 128 or 256")
-    if not 2 <= len(model.encoder_filters) <= (model.size >> 1).bit_length():
-        raise ConfigError("recipe.model.encoder_filters has a wrong number of entries", fix="take 2 or more")
-    if not 2 <= len(model.generator_filters) <= model.size.bit_length() - 1:
-        raise ConfigError("recipe.model.generator_filters has a wrong number of entries", fix="take 2 or more")
-    if model.patch > model.size:
-        raise ConfigError("recipe.model.patch is larger than the view", fix=f"take {model.size} at most")
-    for name in ("encoder_filters", "generator_filters", "discriminator_filters"):
-        if not all(1 <= n <= 1024 for n in getattr(model, name)):  # noqa: PLR2004
-            raise ConfigError(f"recipe.model.{name} is out of range", fix="choose values from 1 to 1024")
     try:
         _ = recipe.view
     except ManifestError as error:
         raise ConfigError(f"recipe.data makes no view ({error.message})") from error
+
+
+def _check_model(model: ModelConfig) -> None:
+    if model.size not in _SIZES:
+        raise ConfigError(f"recipe.model.size is {model.size}", fix="choose 32, 64, 128 or 256")
+    most = model.size.bit_length() - 1
+    for name in ("encoder_filters", "generator_filters", "discriminator_filters"):
+        filters = getattr(model, name)
+        if not _LEAST_STAGES <= len(filters) <= most:
+            raise ConfigError(f"recipe.model.{name} has {len(filters)} entries", fix=f"take 2 to {most}")
+        if not all(1 <= n <= _MOST_FILTERS for n in filters):
+            raise ConfigError(f"recipe.model.{name} is out of range", fix=f"choose values from 1 to {_MOST_FILTERS}")
+    if model.patch > model.size:
+        raise ConfigError("recipe.model.patch is larger than the view", fix=f"take {model.size} at most")

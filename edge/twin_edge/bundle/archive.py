@@ -126,13 +126,9 @@ def seal(manifest_without_files: Manifest, members: Mapping[str, bytes]) -> byte
     Raises:
         BundleError: The parts do not make a valid bundle.
     """
-    entries = {
-        name: FileEntry(len(data), hashlib.sha256(data).hexdigest()) for name, data in sorted(members.items())
-    }
+    entries = {name: FileEntry(len(data), hashlib.sha256(data).hexdigest()) for name, data in sorted(members.items())}
     values = {
-        name: getattr(manifest_without_files, name)
-        for name in Manifest.__slots__  # type: ignore[attr-defined]
-        if name not in {"files", "digest"}
+        name: getattr(manifest_without_files, name) for name in Manifest.__slots__ if name not in {"files", "digest"}
     }
     manifest = Manifest(files=entries, **values)
     data = stored_zip({MANIFEST: manifest.to_bytes(), **members})

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from twin_edge.errors import IntegrityError
 from twin_edge.preprocess.view import ViewSpec
 
+_FORMAT: Final[Any] = np.lib.format  # NumPy ships no types for it
 _MOST_SAMPLES: Final = 16
 _HEADER_BYTES: Final = 4096
 _FIXED_TIME: Final = (1980, 1, 1, 0, 0, 0)
@@ -41,9 +42,7 @@ class Golden:
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
             for name, array in self._arrays().items():
                 member = io.BytesIO()
-                np.lib.format.write_array(
-                    member, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False
-                )
+                _FORMAT.write_array(member, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
                 info = zipfile.ZipInfo(f"{name}.npy", _FIXED_TIME)
                 info.create_system = 3
                 info.compress_type = zipfile.ZIP_DEFLATED
@@ -84,17 +83,15 @@ class Golden:
         return {"renderings": self.renderings, "states": self.states, "views": self.views}
 
 
-def _read(
-    archive: zipfile.ZipFile, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]
-) -> npt.NDArray[Any]:
+def _read(archive: zipfile.ZipFile, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """Reads one array, having checked its header before anything of the size it claims is allocated."""
     most = _MOST_SAMPLES * int(np.prod(shape)) * dtype.itemsize
     with archive.open(f"{name}.npy") as member:
         content = member.read(most + _HEADER_BYTES + 1)
     stream = io.BytesIO(content)
-    if np.lib.format.read_magic(stream) != (1, 0):
+    if _FORMAT.read_magic(stream) != (1, 0):
         raise ValueError(f"{name} has another format version")
-    found, fortran, found_dtype = np.lib.format.read_array_header_1_0(stream)
+    found, fortran, found_dtype = _FORMAT.read_array_header_1_0(stream)
     if fortran or found_dtype != dtype or found[1:] != shape or not 1 <= found[0] <= _MOST_SAMPLES:
         raise ValueError(f"{name} has type {found_dtype} and shape {found}")
     body = content[stream.tell() :]

@@ -200,9 +200,7 @@ class Manifest:
             files={key: _file_entry(entry) for key, entry in item["files"].items(most=16)},
             view=view,
             state=_state(item["state"]),
-            tensors={
-                key: _tensor(entry) for key, entry in item["tensors"].only(*TENSORS).items(most=len(TENSORS))
-            },
+            tensors={key: _tensor(entry) for key, entry in item["tensors"].only(*TENSORS).items(most=len(TENSORS))},
             operators={
                 key: tuple(_operator(pair) for pair in entry.list(least=1, most=64))
                 for key, entry in item["operators"].items(most=8)
@@ -231,9 +229,7 @@ def _origin(item: checks.Item) -> Origin:
 
 def _file_entry(item: checks.Item) -> FileEntry:
     item.only("size", "sha256")
-    return FileEntry(
-        size=item["size"].whole(low=1, high=MAX_FILE_BYTES), sha256=item["sha256"].text(pattern=_SHA256)
-    )
+    return FileEntry(size=item["size"].whole(low=1, high=MAX_FILE_BYTES), sha256=item["sha256"].text(pattern=_SHA256))
 
 
 def _state(item: checks.Item) -> StateSpec:
@@ -271,9 +267,7 @@ def _gap(item: checks.Item, view: ViewSpec) -> GapCalibration:
         raise ManifestError("'gap' has a grid that does not divide the view")
     cells = rows * columns
     mean = [entry.number(low=0, high=255) for entry in item["mean"].list(least=cells, most=cells)]
-    deviation = [
-        entry.number(low=1e-6, high=255) for entry in item["deviation"].list(least=cells, most=cells)
-    ]
+    deviation = [entry.number(low=1e-6, high=255) for entry in item["deviation"].list(least=cells, most=cells)]
     quantiles = [entry.number(low=-1e6, high=1e6) for entry in item["quantiles"].list(least=2, most=1001)]
     if sorted(quantiles) != quantiles:
         raise ManifestError("'gap.quantiles' do not ascend")

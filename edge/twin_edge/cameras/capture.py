@@ -55,6 +55,7 @@ class Capture:
         self._thread: threading.Thread | None = None
         # Everything below is guarded by the condition.
         self._state = CaptureState.CLOSED
+        self._complained = False
         self._slot: Frame | None = None
         self._error: CameraError | None = None
         self._reading_since_s: float | None = None
@@ -192,6 +193,10 @@ class Capture:
         if state not in TRANSITIONS[self._state]:
             raise AssertionError(f"capture cannot go from {self._state.value} to {state.value}")
         level = logging.INFO if state in _QUIET else logging.WARNING
+        # One warning for each time the camera goes away, not one for each attempt to get it back.
+        if self._complained and state is not CaptureState.FAILED:
+            level = logging.DEBUG if state is not CaptureState.STREAMING else logging.INFO
+        self._complained = level == logging.WARNING or (self._complained and state is not CaptureState.STREAMING)
         _LOGGER.log(level, "camera %s is %s%s", self._camera.uri, state.value, f": {reason}" if reason else "")
         self._state = state
         self._changed.notify_all()

@@ -26,7 +26,8 @@ class Quantization:
     def quantize(self, real: npt.ArrayLike) -> npt.NDArray[np.int8]:
         """Returns the nearest int8 values, saturated at the ends of the range (never wrapped around)."""
         steps = np.rint(np.asarray(real, np.float32) / np.float32(self.scale)) + self.zero_point
-        return np.clip(steps, INT8_MIN, INT8_MAX).astype(np.int8)
+        values: npt.NDArray[np.int8] = np.clip(steps, INT8_MIN, INT8_MAX).astype(np.int8)
+        return values
 
     def dequantize(self, values: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
         """Returns the real numbers that int8 values stand for, float32 of the same shape."""

@@ -26,6 +26,7 @@ _MODULES: dict[str, tuple[str, str]] = {
     "litert": ("ai_edge_litert", "ai-edge-litert"),
     "tflite": ("tflite_runtime", "tflite-runtime"),
 }
+_NAMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 _NUMPY_2 = 2
 
 
@@ -46,7 +47,7 @@ class Runtime:
 
 def installed_runtimes() -> tuple[RuntimeName, ...]:
     """Returns the names of the runtimes that are installed, the preferred one first; imports none of them."""
-    return tuple(name for name in get_args(RuntimeName) if importlib.util.find_spec(_MODULES[name][0]))
+    return tuple(name for name in _NAMES if importlib.util.find_spec(_MODULES[name][0]))
 
 
 def load_runtime(name: RuntimeName | None = None) -> Runtime:
@@ -76,12 +77,12 @@ def load_runtime(name: RuntimeName | None = None) -> Runtime:
 def _choose(name: RuntimeName | None) -> RuntimeName:
     wanted = name or os.environ.get(ENVIRONMENT_VARIABLE) or None
     if wanted is not None:
-        for known in get_args(RuntimeName):
+        for known in _NAMES:
             if wanted == known:
                 return known
         raise ConfigError(
             f"{ENVIRONMENT_VARIABLE}={wanted} names no runtime",
-            fix=f"set it to one of {', '.join(get_args(RuntimeName))}, or unset it",
+            fix=f"set it to one of {', '.join(_NAMES)}, or unset it",
         )
     installed = installed_runtimes()
     if not installed:

@@ -12,8 +12,8 @@ from typing import Any, Literal, get_args
 import cv2
 import numpy as np
 
-from twin_edge.images import Image
 from twin_edge.errors import CameraError, ManifestError
+from twin_edge.images import Image
 
 ResizeMode = Literal["fit-shortest", "fit-longest", "squash"]
 Denoise = Literal["none", "gaussian", "median"]
@@ -90,12 +90,7 @@ class Viewer:
         Raises:
             CameraError: The frame is not such an image.
         """
-        if (
-            frame.dtype != np.uint8
-            or frame.ndim != _CHANNELS
-            or frame.shape[2] != _CHANNELS
-            or not frame.size
-        ):
+        if frame.dtype != np.uint8 or frame.ndim != _CHANNELS or frame.shape[2] != _CHANNELS or not frame.size:
             raise CameraError(
                 f"a frame of shape {frame.shape} and type {frame.dtype} is not a color image",
                 fix="set the camera to 8-bit color",
@@ -111,9 +106,11 @@ class Viewer:
         else:
             _resize(frame, view)
         if spec.denoise == "gaussian":
-            view = cv2.GaussianBlur(view, (3, 3), 0.6, dst=self._filtered)
+            cv2.GaussianBlur(view, (3, 3), 0.6, dst=self._filtered)
+            view = self._filtered
         elif spec.denoise == "median":
-            view = cv2.medianBlur(view, 3, dst=self._filtered)
+            cv2.medianBlur(view, 3, dst=self._filtered)
+            view = self._filtered
         cv2.cvtColor(view, cv2.COLOR_BGR2RGB, dst=out)
         return out
 

@@ -166,11 +166,14 @@ def build_codec(bundle: Bundle) -> bytes:
 
 def build_state(twin: TwinId, session: int, report: StateReport) -> bytes:
     """Returns the payload of `up/state`; numbers that JSON cannot hold are left out."""
-    about: dict[str, Any] = {"rev": report.rev, "seq": report.seq, "ts": timestamp(report.time_us)}
-    if report.gap is not None and math.isfinite(report.gap):
-        about["gap"] = round(float(report.gap), 4)
-    if report.in_sync is not None:
-        about["in_sync"] = bool(report.in_sync)
+    about: dict[str, Any] = {
+        "rev": report.rev,
+        "seq": report.seq,
+        "ts": timestamp(report.time_us),
+        # In a merge patch null takes the old value away; left out, it would stand there as if it were still true.
+        "gap": round(float(report.gap), 4) if report.gap is not None and math.isfinite(report.gap) else None,
+        "in_sync": None if report.in_sync is None else bool(report.in_sync),
+    }
     properties = {
         name: value for name, value in report.properties.items() if not isinstance(value, float) or math.isfinite(value)
     }

@@ -98,7 +98,8 @@ def residual_cells(
     # that reduction runs over whole rows of memory.
     strips = difference.reshape(rows, height // rows, width * 3).sum(1, dtype=np.uint32)
     sums = strips.reshape(rows, columns, width // columns * 3).sum(2, dtype=np.uint32)
-    return (sums.reshape(-1) / (height // rows * (width // columns) * 3)).astype(np.float32)
+    means: npt.NDArray[np.float32] = (sums.reshape(-1) / (height // rows * (width // columns) * 3)).astype(np.float32)
+    return means
 
 
 def calibrate(cells: npt.NDArray[np.float32], rows: int = ROWS, columns: int = COLUMNS) -> GapCalibration:

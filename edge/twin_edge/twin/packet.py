@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import struct
 from dataclasses import dataclass, field
 from typing import Final
@@ -92,10 +93,7 @@ class Packet:
             )
         except struct.error as error:
             raise ValueError(str(error)) from error
-        body = [
-            _OFFSET.pack(offset) + state.tobytes()
-            for offset, state in zip(self.offsets_ms, states, strict=True)
-        ]
+        body = [_OFFSET.pack(offset) + state.tobytes() for offset, state in zip(self.offsets_ms, states, strict=True)]
         return b"".join([header, *body])
 
     @classmethod
@@ -168,8 +166,4 @@ def seq_distance(later: int, earlier: int) -> int:
 
 
 def _ascend_from_zero(offsets: tuple[int, ...]) -> bool:
-    return (
-        offsets[0] == 0
-        and offsets[-1] <= _MAX_OFFSET_MS
-        and all(a <= b for a, b in zip(offsets, offsets[1:], strict=False))
-    )
+    return offsets[0] == 0 and offsets[-1] <= _MAX_OFFSET_MS and all(a <= b for a, b in itertools.pairwise(offsets))

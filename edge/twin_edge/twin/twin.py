@@ -9,8 +9,8 @@ import numpy as np
 
 from twin_edge.bundle.archive import ENCODER, GENERATOR, Bundle
 from twin_edge.bundle.manifest import Manifest
-from twin_edge.images import Image
 from twin_edge.errors import IntegrityError
+from twin_edge.images import Image
 from twin_edge.models.engine import Model, Quantization
 from twin_edge.models.networks import Encoder, Generator, State
 from twin_edge.models.runtimes import Runtime, load_runtime

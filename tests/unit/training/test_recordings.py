@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from twin_edge.cameras.rig import Rig, RigConfig
-from twin_edge.errors import CameraError, TwinEdgeError, TrainingError
+from twin_edge.errors import CameraError, TrainingError, TwinEdgeError
 from twin_training.principal import principal_coefficients
 from twin_training.recipe import Recipe, load_recipe
 from twin_training.recordings import record
@@ -41,7 +42,7 @@ def test_blocks_are_contiguous_and_apart(tmp_path: Path, recipe: Recipe) -> None
     dataset = record(write_video(tmp_path / "clip.avi", numbered(400)), recipe)
     order = [views.mean(axis=(1, 2, 3)) for views in (dataset.train, dataset.validation, dataset.test)]
     step = 200 / 400
-    for earlier, later in zip(order, order[1:], strict=False):
+    for earlier, later in itertools.pairwise(order):
         assert later.min() - earlier.max() > 15 * step  # the gap: 1 s is 20 frames
     assert len(dataset.train) + len(dataset.validation) + len(dataset.test) == 400 - 2 * 20
 
@@ -73,9 +74,7 @@ def test_rig_seeds_are_apart(recipe: Recipe) -> None:
         ([numbered(2)[1]] * 300, "never moves"),
     ],
 )
-def test_subjects_that_cannot_be_learned(
-    tmp_path: Path, recipe: Recipe, frames: list[np.ndarray], words: str
-) -> None:
+def test_subjects_that_cannot_be_learned(tmp_path: Path, recipe: Recipe, frames: list[np.ndarray], words: str) -> None:
     with pytest.raises(TrainingError, match=words):
         record(write_video(tmp_path / "clip.avi", frames), recipe)
 

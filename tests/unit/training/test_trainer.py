@@ -98,7 +98,9 @@ def test_checkpoint_of_another_recipe_is_refused(recipe: Recipe, dataset: Datase
 
 def test_diverging_training_stops_with_a_reason(recipe: Recipe, dataset: Dataset) -> None:
     trainer = Trainer(recipe, dataset.train)
-    trainer.generator.get_layer("anchor").image.assign_add(np.float32("nan") * trainer.generator.get_layer("anchor").image)
+    trainer.generator.get_layer("anchor").image.assign_add(
+        np.float32("nan") * trainer.generator.get_layer("anchor").image
+    )
     with pytest.raises(TrainingError, match="not finite"):
         trainer.fit()
 

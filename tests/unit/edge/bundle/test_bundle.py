@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import struct
 import zipfile
 from pathlib import Path
@@ -84,13 +85,13 @@ def test_tampered_model(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("name", ["encoder.tflite", "golden.npz", "manifest.json", "preview.png"])
 def test_missing_member(bundle: Bundle, name: str) -> None:
-    with pytest.raises(IntegrityError, match=name):
+    with pytest.raises(IntegrityError, match=re.escape(name)):
         Bundle.from_bytes(rezipped(bundle, **{name: None}))
 
 
 @pytest.mark.parametrize("name", ["../evil.py", "/etc/passwd", "a/../../b", "C:\\x", "extra.txt"])
 def test_other_members(bundle: Bundle, name: str) -> None:
-    with pytest.raises(IntegrityError, match="has a path for a name|does not belong"):
+    with pytest.raises(IntegrityError, match=r"has a path for a name|does not belong"):
         Bundle.from_bytes(rezipped(bundle, **{name: b"x"}))
 
 
@@ -167,9 +168,7 @@ def test_a_model_that_is_none(bundle: Bundle) -> None:
 
 def test_golden_samples_that_lie_about_their_size(bundle: Bundle) -> None:
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": "|u1", "fortran_order": False, "shape": (2**40, 64, 64, 3)}
-    )
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2**40, 64, 64, 3)})
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in ("views", "states", "renderings"):
@@ -217,7 +216,11 @@ def test_any_damage_is_refused_with_a_bundle_error(bundle: Bundle, data: st.Data
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    )
+)
 def test_any_json_is_a_manifest_or_a_manifest_error(tree: object) -> None:
     with pytest.raises(ManifestError):
         Manifest.from_bytes(json.dumps({"schema": 1, "anything": tree}).encode())
