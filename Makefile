@@ -49,8 +49,10 @@ format: $(STAMP) ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure the device side on this machine
+bench: $(STAMP) ## Measure bundles/NAME.twin on this machine: speed, faults, link
 	$(BIN)/twin-edge bench 'bundles/$(NAME).twin'
+	$(BIN)/python benchmarks/faults.py 'bundles/$(NAME).twin'
+	$(BIN)/python benchmarks/device.py 'bundles/$(NAME).twin'
 
 $(CLIP): $(STAMP)
 	$(BIN)/python benchmarks/fetch_clip.py

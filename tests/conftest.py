@@ -9,9 +9,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from brokers import MOSQUITTO, Mosquitto, eventually, find_free_port
 
 # tflite-runtime dies when it is loaded after TensorFlow, which exports the same symbols; before it, both work.
 for _name in ("tflite_runtime.interpreter", "ai_edge_litert.interpreter"):
@@ -69,3 +72,40 @@ def bundle_path(quick: Path) -> Path:
 def run_folder(quick: Path) -> Path:
     """Returns the run folder that it was made from."""
     return quick / "runs" / "quick"
+
+
+@pytest.fixture
+def mosquitto_factory(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
+    """Gives a function that makes brokers, not yet started; they are killed in the end."""
+    if MOSQUITTO is None:
+        # A person may do without; the machine that says green may not.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("mosquitto is not installed: apt install mosquitto")
+    brokers: list[Mosquitto] = []
+
+    def make(users: dict[str, str] | None = None, extra: str = "") -> Mosquitto:
+        folder = tmp_path / f"mosquitto{len(brokers)}"
+        folder.mkdir()
+        brokers.append(Mosquitto(folder, users, extra))
+        return brokers[-1]
+
+    yield make
+    for broker in brokers:
+        broker.kill()
+
+
+@pytest.fixture
+def mosquitto(mosquitto_factory: Callable[..., Mosquitto]) -> Mosquitto:
+    """Returns a running broker that lets everybody in."""
+    return mosquitto_factory().start()
+
+
+@pytest.fixture
+def until() -> Callable[..., bool]:
+    """Returns a function that waits until a condition holds, and says whether it came to."""
+    return eventually
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """Returns a function that finds a free port of the loopback."""
+    return find_free_port

@@ -35,7 +35,7 @@ def summary(conversion: Conversion, path: Path) -> str:
         f"  on {one['runtime']}: {one['psnr_db']:.2f} dB, SSIM {one['ssim']:.3f}" for one in report["runtimes"].values()
     ]
     if len(report["runtimes"]) > 1:
-        lines.append(f"  same states, same renderings within {report['levels_between_runtimes']}/255")
+        lines.append(f"  the same states render the same within {report['levels_between_runtimes']}/255")
     else:
         lines.append("  only one runtime is installed: parity between runtimes was not measured")
     lines.append(f"look at {path.with_suffix('.report.png')}")

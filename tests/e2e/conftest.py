@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import getpass
 import json
 import os
-import shutil
-import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,23 +14,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/sbin")
 ROOT = Path(__file__).parents[2]
-
-
-def eventually(condition, timeout_s=10.0):
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline_s:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def find_free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Command:
@@ -106,61 +85,6 @@ def command(tmp_path):
         each.wait()
 
 
-class Mosquitto:
-    """A mosquitto on a free loopback port, which it keeps over restarts."""
-
-    def __init__(self, folder, users=()):
-        self.port = find_free_port()
-        self.url = f"mqtt://127.0.0.1:{self.port}"
-        self._process = None
-        self._config = folder / "mosquitto.conf"
-        lines = [f"listener {self.port} 127.0.0.1", "persistence false", f"user {getpass.getuser()}"]
-        passwords = folder / "passwords"
-        for user, password in dict(users).items():
-            passwords.touch(mode=0o600)
-            subprocess.run(["mosquitto_passwd", "-b", str(passwords), user, password], check=True)
-        lines.append(f"password_file {passwords}" if users else "allow_anonymous true")
-        self._config.write_text("\n".join(lines) + "\n")
-
-    def start(self):
-        self._process = subprocess.Popen([MOSQUITTO, "-c", str(self._config)], stderr=subprocess.DEVNULL)
-        assert eventually(self._listens)
-        return self
-
-    def _listens(self):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.2):
-            return True
-        return False
-
-    def kill(self):
-        if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait(5)
-            self._process = None
-
-
-@pytest.fixture
-def mosquitto_with(tmp_path):
-    if MOSQUITTO is None:
-        pytest.skip("mosquitto is not installed")
-    brokers = []
-
-    def make(users=()):
-        folder = tmp_path / f"mosquitto{len(brokers)}"
-        folder.mkdir()
-        brokers.append(Mosquitto(folder, users))
-        return brokers[-1].start()
-
-    yield make
-    for broker in brokers:
-        broker.kill()
-
-
-@pytest.fixture
-def mosquitto(mosquitto_with):
-    return mosquitto_with()
-
-
 class Ear:
     """A plain MQTT client that remembers what it hears, with the time."""
 
@@ -197,13 +121,3 @@ def listen():
     yield start
     for ear in ears:
         ear.close()
-
-
-@pytest.fixture
-def until():
-    return eventually
-
-
-@pytest.fixture
-def free_port():
-    return find_free_port

@@ -115,8 +115,8 @@ def test_a_full_disk_while_saving_is_one_line(command, mosquitto, bundle_path, t
     assert run.wait() == 0
 
 
-def test_the_config_file_and_the_password_of_a_service(command, mosquitto_with, bundle_path, tmp_path):
-    broker = mosquitto_with({"cam": "secret"})
+def test_the_config_file_and_the_password_of_a_service(command, mosquitto_factory, bundle_path, tmp_path):
+    broker = mosquitto_factory({"cam": "secret"}).start()
     config = tmp_path / "twin.toml"
     values = {
         "bundle": str(bundle_path),

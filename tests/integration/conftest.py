@@ -1,15 +1,8 @@
 """Real brokers and real devices for the integration tests, all on loopback."""
 
-import contextlib
 import dataclasses
-import getpass
 import json
-import shutil
-import signal
-import socket
-import subprocess
 import time
-from pathlib import Path
 
 import numpy as np
 import paho.mqtt.client as mqtt
@@ -18,94 +11,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from brokers import eventually
 from twin_edge.bundle import Bundle, seal
 from twin_edge.sync import BrokerConfig, DeviceLink, LinkConfig, TwinId
 from twin_edge.twin.packet import Flags, Packet
-
-MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/sbin")
-
-
-def find_free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def eventually(condition, timeout_s=5.0):
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return bool(condition())
-
-
-class Mosquitto:
-    """A mosquitto on a free loopback port, without persistence; it keeps its port over restarts."""
-
-    def __init__(self, folder: Path, users: dict[str, str] | None = None, extra: str = ""):
-        self.port = find_free_port()
-        self.folder = folder
-        self.process = None
-        lines = [f"listener {self.port} 127.0.0.1", "persistence false", f"user {getpass.getuser()}", extra]
-        if users is None:
-            lines.append("allow_anonymous true")
-        else:
-            passwords = folder / "passwords"
-            passwords.touch()
-            passwords.chmod(0o600)
-            for user, password in users.items():
-                subprocess.run(["mosquitto_passwd", "-b", str(passwords), user, password], check=True)
-            lines += ["allow_anonymous false", f"password_file {passwords}"]
-        self.config = folder / "mosquitto.conf"
-        self.config.write_text("\n".join(lines) + "\n")
-
-    @property
-    def url(self):
-        return f"mqtt://127.0.0.1:{self.port}"
-
-    def start(self):
-        with (self.folder / "mosquitto.log").open("ab") as log:
-            self.process = subprocess.Popen([MOSQUITTO, "-c", str(self.config)], stdout=log, stderr=log)
-        assert eventually(self._listens, 10), (self.folder / "mosquitto.log").read_text()
-        return self
-
-    def _listens(self):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.2):
-            return True
-        return False
-
-    def kill(self):
-        if self.process is not None:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait(5)
-            self.process = None
-
-    def restart(self):
-        self.kill()
-        return self.start()
-
-
-@pytest.fixture
-def mosquitto_factory(tmp_path):
-    if MOSQUITTO is None:
-        pytest.skip("mosquitto is not installed")
-    brokers = []
-
-    def make(users=None, extra=""):
-        folder = tmp_path / f"mosquitto{len(brokers)}"
-        folder.mkdir()
-        brokers.append(Mosquitto(folder, users, extra))
-        return brokers[-1]
-
-    yield make
-    for broker in brokers:
-        broker.kill()
-
-
-@pytest.fixture
-def mosquitto(mosquitto_factory):
-    return mosquitto_factory().start()
 
 
 @pytest.fixture(scope="session")
@@ -162,16 +71,6 @@ class Device:
 @pytest.fixture
 def device_class():
     return Device
-
-
-@pytest.fixture
-def free_port():
-    return find_free_port
-
-
-@pytest.fixture
-def until():
-    return eventually
 
 
 class RawClient:

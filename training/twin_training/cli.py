@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from twin_edge.cli.common import native_stderr_hidden, run_command
 from twin_edge.errors import ConfigError
@@ -53,7 +52,6 @@ def main() -> None:
 
 def _train(subject: str, name: str, recipe_name: str, runs: Path, *, resume: bool, steps: int) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES", ""))
     from dataclasses import replace
 
     from twin_training.recipe import check_name, load_recipe
@@ -66,6 +64,8 @@ def _train(subject: str, name: str, recipe_name: str, runs: Path, *, resume: boo
         recipe = replace(recipe, train=replace(recipe.train, steps=steps))
     console = Console(stderr=True)
     console.print(f"subject {subject}, recipe {recipe.name}, {recipe.train.steps} steps -> {folder}")
+    from twin_training.display import Display
+
     try:
         with native_stderr_hidden():
             from twin_training.train import train
@@ -82,35 +82,21 @@ def _train(subject: str, name: str, recipe_name: str, runs: Path, *, resume: boo
         stop = True
         console.print("stopping after this step, once more to stop at once")
 
+    def recorded(done: int, total: int | None) -> None:
+        if stop:
+            raise KeyboardInterrupt  # nothing to save yet
+        display.recorded(done, total)
+
     before = signal.signal(signal.SIGINT, ask_to_stop)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[losses]}"),
-    )
     try:
-        with Progress(*columns, console=console) as progress:
-            recording = progress.add_task("recording", total=None, losses="")
-            training = progress.add_task("training ", total=recipe.train.steps, losses="", start=False)
-
-            def on_progress(now: object) -> None:
-                from twin_training.trainer import Progress as Step
-
-                assert isinstance(now, Step)  # noqa: S101
-                progress.start_task(training)
-                text = " ".join(f"{key} {value:.4f}" for key, value in now.losses.items())
-                progress.update(training, completed=now.step, losses=text)
-
+        with Display(console, recipe.train.steps) as display:
             outcome = train(
                 subject,
                 recipe,
                 folder,
                 resume=resume,
-                on_recording=lambda done, total: progress.update(recording, completed=done, total=total),
-                on_progress=on_progress,
+                on_recording=recorded,
+                on_progress=display.trained,
                 stopped=lambda: stop,
             )
     finally:

@@ -7,7 +7,6 @@ clip, which the converter fuses into the operator before it.
 
 from __future__ import annotations
 
-import itertools
 from typing import Any, Final
 
 import keras
@@ -20,15 +19,18 @@ from twin_training.recipe import ModelConfig
 LATENT_DEVIATION: Final = 0.25
 """Standard deviation of a latent value; the int8 range, -1 to 1, is four of them on either side."""
 
-ACTIVATION_NOISE: Final = (0.2, 0.15, 0.1, 0.06)
-"""Deviation of the noise on the activations of the generator's stages in training; the last value goes on.
+ACTIVATION_NOISE: Final = 0.06
+"""Deviation of the noise on the generator's activations in training, about two and a half int8 steps of 6/255.
 
-It stands for the rounding of int8 kernels (a step is 6/255 here), which TFLite runtimes do not do alike: a generator
-that has learned to shrug it off renders the same on all of them, within a level or two. Early stages get more, because
-one step there moves a whole edge, and they have many values to spread what they say over.
+It stands for the rounding of int8 kernels, which TFLite runtimes do not do alike: a generator that has learned to
+shrug it off renders the same on all of them, within a level or two.
 """
 
 _PACKAGE: Final = "twin_training"
+
+# The generator's activations start so wide that ReLU6 clips them at four deviations: they use the whole int8 range, and
+# one step of it, which is what kernels disagree by, is a smaller part of what they say.
+_SPREAD: Final = keras.initializers.Constant(1.5)
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
@@ -160,12 +162,11 @@ def build_generator(model: ModelConfig) -> keras.Model:
     side = model.size >> len(model.generator_filters)
     first, *others = model.generator_filters
     x = keras.layers.Dense(side * side * first, use_bias=False)(inputs)
-    x = keras.layers.BatchNormalization(momentum=0.95)(x)
-    noises = itertools.chain(ACTIVATION_NOISE, itertools.repeat(ACTIVATION_NOISE[-1]))
-    x = keras.layers.GaussianNoise(next(noises))(keras.layers.ReLU(6.0)(x))
+    x = keras.layers.BatchNormalization(momentum=0.95, gamma_initializer=_SPREAD)(x)
+    x = keras.layers.GaussianNoise(ACTIVATION_NOISE)(keras.layers.ReLU(6.0)(x))
     x = keras.layers.Reshape((side, side, first))(x)
     for filters in others:
-        x = keras.layers.GaussianNoise(next(noises))(_block(x, 4 * filters, strides=1))
+        x = keras.layers.GaussianNoise(ACTIVATION_NOISE)(_block(x, 4 * filters, strides=1, spread=_SPREAD))
         x = DepthToSpace()(x)
     x = keras.layers.Conv2D(12, 3, padding="same", kernel_initializer=keras.initializers.RandomNormal(stddev=0.01))(x)
     # The residual is clipped as well: one int8 step of it is then one step of the output. With a range of its own,
@@ -201,7 +202,7 @@ def multiply_accumulates(network: keras.Model) -> int:
     return total
 
 
-def _block(x: Any, filters: int, *, strides: int) -> Any:
+def _block(x: Any, filters: int, *, strides: int, spread: str | keras.Initializer = "ones") -> Any:
     x = keras.layers.Conv2D(filters, 3, strides, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
-    x = keras.layers.BatchNormalization(momentum=0.95)(x)
+    x = keras.layers.BatchNormalization(momentum=0.95, gamma_initializer=spread)(x)
     return keras.layers.ReLU(6.0)(x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -106,6 +107,7 @@ class RunFolder:
 
 
 def _export(model: keras.Model, path: Path) -> None:
+    logging.getLogger("tensorflow").setLevel(logging.WARNING)  # it announces each file
     archive = keras.export.ExportArchive()
     archive.track(model)
     archive.add_endpoint(

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from twin_edge.errors import ConfigError
 from twin_edge.files import write_atomic
 from twin_edge.pictures import labelled_rows
 from twin_edge.quality import psnr, ssim
@@ -63,16 +64,21 @@ def train(
 
     Raises:
         CameraError: The subject cannot be read.
+        ConfigError: There is nothing to resume.
         TrainingError: There is too little to learn from, or training diverges.
         TwinEdgeError: The folder cannot be written.
     """
     started = time.monotonic()
     run = RunFolder(folder)
+    if resume and not run.checkpoint.exists():
+        if run.finished():
+            raise ConfigError(f"the training in {folder} has finished", fix="convert it, or train without --resume")
+        raise ConfigError(f"there is no checkpoint in {folder}", fix="train without --resume")
     dataset = record(subject, recipe, on_recording)
     recorded = time.monotonic()
     run.write_recipe(recipe)
     trainer = Trainer(recipe, dataset.train)
-    if resume and run.checkpoint.exists():
+    if resume:
         trainer.restore(run.checkpoint)
     history: list[dict[str, float]] = []
 

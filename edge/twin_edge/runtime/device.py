@@ -107,6 +107,10 @@ class DeviceRuntime:
                 seconds = time.monotonic() - started_s
                 service.last_words(time.monotonic())
                 self._wait_for_late_joiners(link)
+            except (KeyboardInterrupt, SystemExit):
+                # A signal while it was still starting: that is a stop like any other.
+                reason = self._stop_reason or STOPPED
+                raise
             finally:
                 # Side by side: a camera and a network that both hang do not add up.
                 closing = threading.Thread(target=capture.stop, name="closing", daemon=True)

@@ -152,7 +152,7 @@ def test_runtimes_that_differ_fail_the_gate() -> None:
 
     gate, quality = Gate(10, 0.1, 0.5), Quality(1, 30, 0.9, 30, 0.9)
     _check_gate(gate, quality, [measured(10), measured(12)])
-    with pytest.raises(ConversionError, match="differ by 3/255"):
+    with pytest.raises(ConversionError, match="differ by up to 3/255"):
         _check_gate(gate, quality, [measured(10), measured(13)])
 
 

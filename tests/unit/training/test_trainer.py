@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from twin_edge.errors import TrainingError
+from twin_edge.errors import ConfigError, TrainingError
 from twin_training.losses import decorrelation_loss, motion_weights
 from twin_training.networks import build_discriminator, build_encoder, build_generator, multiply_accumulates
 from twin_training.recipe import ModelConfig, Recipe, load_recipe
@@ -151,6 +151,13 @@ def test_run_folder_has_all_that_conversion_and_people_need(run_folder: Path) ->
     metrics = json.loads((run_folder / "metrics.json").read_text())
     assert metrics["test"]["psnr_db"] > metrics["mean_image_test"]["psnr_db"] + 1
     assert metrics["history"][-1]["step"] == 150
+
+
+def test_nothing_to_resume_is_said(recipe: Recipe, tmp_path: Path, run_folder: Path) -> None:
+    with pytest.raises(ConfigError, match="no checkpoint"):
+        train("rig", recipe, tmp_path / "run", resume=True)
+    with pytest.raises(ConfigError, match="has finished"):
+        train("rig", recipe, run_folder, resume=True)
 
 
 def test_stopped_run_says_so_and_resumes(recipe: Recipe, tmp_path: Path) -> None:
