@@ -27,8 +27,7 @@ from rich.table import Table
 
 from twin_edge.bundle import Bundle
 from twin_edge.cameras import Frame
-from twin_edge.cameras.rig import Fault, RigConfig
-from twin_edge.cameras.rig.camera import RigCamera
+from twin_edge.cameras.rig import RigCamera
 from twin_edge.config import RunConfig
 from twin_edge.files import write_atomic
 from twin_edge.images import Image
@@ -100,8 +99,8 @@ def command(module: str, *arguments: str) -> None:
 def run_and_watch() -> tuple[Any, list[dict[str, Any]], Recorder]:
     """Returns the device's summary, the subscriber's lines, and the camera with the views it has seen."""
     bundle = Bundle.open(BUNDLE)
-    rig = RigConfig(seed=SEED, faults=(Fault("hand", at_s=HAND_AT_S, duration_s=HAND_S),))
-    recorder = Recorder(RigCamera(rig), Viewer(bundle.manifest.view))
+    camera = RigCamera(f"rig:seed={SEED},fault=hand,at={HAND_AT_S:g},duration={HAND_S:g}")
+    recorder = Recorder(camera, Viewer(bundle.manifest.view))
     with tempfile.TemporaryDirectory() as scratch, EmbeddedBroker() as broker:
         config = RunConfig(
             bundle=BUNDLE,

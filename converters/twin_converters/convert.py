@@ -88,7 +88,7 @@ def convert(run: Run, on_stage: Callable[[str], None] = lambda _stage: None) -> 
     quality = _quality(test, float_renderings, measured.values())
     _check_gate(run.gate, quality, list(measured.values()))
     chosen = np.linspace(0, len(test) - 1, _GOLDEN_FRAMES).round().astype(int)
-    golden = Golden(test[chosen], main.states[chosen], _rendered(main, chosen))
+    golden = Golden(test[chosen], main.states[chosen], main.renderings[chosen])
     manifest = _manifest(run, encoder, generator, operators, quality, calibrate(main.validation_cells))
     members = {
         ENCODER: encoder.content,
@@ -181,10 +181,6 @@ def _apart(measured: list[Measured]) -> tuple[int, float]:
         levels = np.abs(first - other.shared_renderings)
         most, share = max(most, int(levels.max())), max(share, float((levels > _TOLERANCE).mean()))
     return most, share
-
-
-def _rendered(measured: Measured, rows: npt.NDArray[np.int_]) -> Views:
-    return measured.renderings[rows]
 
 
 def _manifest(
