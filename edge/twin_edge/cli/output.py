@@ -25,8 +25,12 @@ _WATCH_EVERY_S: Final = 1.0
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """Prints one JSON object on one line of stdout, at once."""
-    print(json.dumps(value, allow_nan=False), flush=True)  # noqa: T201 - the command's output
+    """Prints one JSON object on one line of stdout, at once.
+
+    Text and line feed are one write: Ctrl-C between two of them would glue the line to the next.
+    """
+    sys.stdout.write(json.dumps(value, allow_nan=False) + "\n")
+    sys.stdout.flush()
 
 
 def describe_sync(gap: float | None, *, in_sync: bool | None) -> str:
