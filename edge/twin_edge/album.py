@@ -55,7 +55,7 @@ class Album:
         if self._session is None:
             self._session = session
         prefix = "" if session == self._session else f"{session}-"
-        write_atomic(self.folder / f"{prefix}{seq:08d}.png", encode_png(rendering))
+        write_atomic(self.folder / f"{prefix}{seq:08d}.png", encode_png(rendering), durable=False)
         # Evenly spaced ones are kept for the sheet: whenever there are too many, every other one goes.
         if self.saved % self._every == 0:
             moment = datetime.fromtimestamp(time_us / 1e6, UTC)

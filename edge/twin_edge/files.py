@@ -27,12 +27,13 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Replaces a file by `data` in one step that survives a crash or a full disk.
 
     Args:
         path: The file; its folder is made when it is not there.
         data: All of its bytes.
+        durable: Whether to wait until the disk has it, some 10 ms; without, a power cut may take it back.
 
     Raises:
         TwinEdgeError: It could not be written; the old file is untouched.
@@ -45,7 +46,8 @@ def write_atomic(path: Path, data: bytes) -> None:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             temporary.chmod(0o644)
             temporary.replace(path)
         except BaseException:
