@@ -7,6 +7,7 @@ near the end. Ends with a table, and with pictures in demo/.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -101,7 +102,7 @@ def run_and_watch() -> tuple[Any, list[dict[str, Any]], Recorder]:
     bundle = Bundle.open(BUNDLE)
     camera = RigCamera(f"rig:seed={SEED},fault=hand,at={HAND_AT_S:g},duration={HAND_S:g}")
     recorder = Recorder(camera, Viewer(bundle.manifest.view))
-    with tempfile.TemporaryDirectory() as scratch, EmbeddedBroker() as broker:
+    with tempfile.TemporaryDirectory() as scratch, EmbeddedBroker() as broker, contextlib.ExitStack() as stack:
         config = RunConfig(
             bundle=BUNDLE,
             broker=broker.url,
@@ -109,14 +110,15 @@ def run_and_watch() -> tuple[Any, list[dict[str, Any]], Recorder]:
             duration_s=SECONDS,
             state_dir=Path(scratch) / "state",
         )
+        # A file and not a pipe: nobody reads a pipe while the device runs, and a full one would hold the subscriber up.
+        heard = Path(scratch) / "heard.jsonl"
         # The subscriber is there first, with an empty cache: it gets the bundle through the broker.
         watcher = subprocess.Popen(
             [
                 *(sys.executable, "-m", "twin_edge", "watch", "--broker", broker.url, "--json", "--timeout-s", "30"),
                 *("--save", str(FOLDER / "renderings")),
             ],
-            stdout=subprocess.PIPE,
-            text=True,
+            stdout=stack.enter_context(heard.open("w")),
             env={**os.environ, "XDG_CACHE_HOME": str(Path(scratch) / "cache")},
         )
         try:
@@ -125,8 +127,8 @@ def run_and_watch() -> tuple[Any, list[dict[str, Any]], Recorder]:
             time.sleep(1.0)
         finally:
             watcher.send_signal(signal.SIGINT)
-            output = watcher.communicate(timeout=60)[0]
-    return run, [json.loads(line) for line in output.splitlines()], recorder
+            watcher.wait(60)
+        return run, [json.loads(line) for line in heard.read_text().splitlines()], recorder
 
 
 def pictures(updates: Sequence[dict[str, Any]], recorder: Recorder) -> None:
