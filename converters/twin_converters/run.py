@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +79,9 @@ class Run:
             )
         try:
             recipe: Mapping[str, Any] = json.loads((folder / "recipe.json").read_bytes())
-            with np.load(folder / "dataset.npz", allow_pickle=False) as saved:
+            # From memory: of a damaged file NumPy would leave its handle open.
+            content = io.BytesIO((folder / "dataset.npz").read_bytes())
+            with np.load(content, allow_pickle=False) as saved:
                 parts = {part: saved[part] for part in ("calibration", "validation", "test")}
                 data_digest = str(saved["digest"])
             gate = Gate(**recipe["gate"])
@@ -90,7 +94,7 @@ class Run:
                     "colour": "RGB",
                 }
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
             raise ConversionError(f"the run folder {folder} is not readable ({error})", fix="train it again") from error
         name = folder.resolve().name
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):

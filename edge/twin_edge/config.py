@@ -213,4 +213,4 @@ _READERS: Final[Mapping[str, Callable[[object], Any]]] = {
 def _check(key: str, value: float | None, *, above: float, most: float, infinite: bool = False) -> None:
     if value is None or above < value <= most or (infinite and value == math.inf):
         return
-    raise ConfigError(f"{key} is {value}", fix=f"give a value above {above:g} up to {most:g}")
+    raise ConfigError(f"{key} is {value}", fix=f"give a value above {above:g} up to {most:.10g}")

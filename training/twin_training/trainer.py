@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,10 +144,11 @@ class Trainer:
             TrainingError: It is not readable, or of another recipe.
         """
         try:
-            with np.load(path, allow_pickle=False) as saved:
+            # From memory: of a damaged file NumPy would leave its handle open.
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as saved:
                 recipe, step = str(saved["recipe"]), int(saved["step"])
                 arrays = [saved[f"v{index}"] for index in range(len(saved.files) - 2)]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
             raise TrainingError(f"the checkpoint {path} is not readable", fix="train again without --resume") from error
         variables = self._variables()
         if recipe != self.recipe.digest() or len(arrays) != len(variables):

@@ -184,6 +184,7 @@ class _Service:
         self._schedule = ReportSchedule()
         self._away = False
         self._fps = 0.0
+        self._has_figures = False
         self._measured_s = 0.0
         self._measured_frames = 0
 
@@ -223,7 +224,8 @@ class _Service:
             self._report(gap, in_sync=in_sync)
 
     def _report_if_due(self, now_s: float) -> None:
-        if self.worker.frames and self._schedule.may_send(now_s):
+        # Before the first measurement there are no figures to report, and a calm twin would leave zeros for a minute.
+        if self._has_figures and self._schedule.may_send(now_s):
             gap, in_sync = self._reality(now_s)
             if self._schedule.is_due(now_s, gap=gap, in_sync=in_sync, properties={}):
                 self._report(gap, in_sync=in_sync)
@@ -255,6 +257,7 @@ class _Service:
         frames, capture, link = self.worker.frames, self.capture.stats(), self.link.stats()
         self._fps = (frames - self._measured_frames) / (now_s - self._measured_s)
         self._measured_s, self._measured_frames = now_s, frames
+        self._has_figures = self._has_figures or frames > 0
         if self._on_stats is None:
             return
         gap, in_sync = self._reality(now_s)

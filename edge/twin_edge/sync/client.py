@@ -384,10 +384,10 @@ class MqttClient:
             _LOGGER.log(logging.WARNING if warning else logging.INFO, text, value)
 
     def _unreachable(self, why: str) -> BrokerUnreachableError:
-        return BrokerUnreachableError(
-            f"no broker at {self._config.address} ({why})",
-            fix="start one with 'twin-edge broker', or name another with --broker",
-        )
+        fix = "start one with 'twin-edge broker', or name another with --broker"
+        if "certificate" in why.lower():
+            fix = "give the authority with --ca-file, and the host name that the certificate has"
+        return BrokerUnreachableError(f"no broker at {self._config.address} ({why})", fix=fix)
 
 
 class _AttemptError:

@@ -21,6 +21,9 @@ _DEVICE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TOPIC: Final = re.compile(rf"{PREFIX}/([^/]+)/([^/]+)/(.+)", re.DOTALL)
 
 
+_FORM = "give it as NAMESPACE/DEVICE, such as org.acme/cam-01 (letters, digits, _ and -)"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class TwinId:
     """Names one twin, as `<namespace>/<device>`.
@@ -38,7 +41,7 @@ class TwinId:
         if not _NAMESPACE.fullmatch(self.namespace) or not _DEVICE.fullmatch(self.device):
             raise ConfigError(
                 f"{f'{self.namespace}/{self.device}'!r:.200} is not a twin id",
-                fix="give it as NAMESPACE/DEVICE, such as org.acme/cam-01 (letters, digits, _ and -)",
+                fix=_FORM,
             )
 
     @classmethod
@@ -48,7 +51,9 @@ class TwinId:
         Raises:
             ConfigError: It is not of this form.
         """
-        namespace, _, device = text.partition("/")
+        namespace, slash, device = text.partition("/")
+        if not slash:
+            raise ConfigError(f"{text!r:.200} is not a twin id", fix=_FORM)
         return cls(namespace, device)
 
     def __str__(self) -> str:
