@@ -78,7 +78,7 @@ def convert(run: Run, on_stage: Callable[[str], None] = lambda _stage: None) -> 
                 encoder.content,
                 generator.content,
                 latent,
-                {"validation": validation, "test": test},
+                {"calibration": run.calibration, "validation": validation, "test": test},
                 shared,
                 runtime,
                 Path(folder),
@@ -89,7 +89,9 @@ def convert(run: Run, on_stage: Callable[[str], None] = lambda _stage: None) -> 
     _check_gate(run.gate, quality, list(measured.values()))
     chosen = np.linspace(0, len(test) - 1, _GOLDEN_FRAMES).round().astype(int)
     golden = Golden(test[chosen], main.states[chosen], main.renderings[chosen])
-    manifest = _manifest(run, encoder, generator, operators, quality, calibrate(main.validation_cells))
+    manifest = _manifest(
+        run, encoder, generator, operators, quality, calibrate(main.validation_cells, main.calibration_cells)
+    )
     members = {
         ENCODER: encoder.content,
         GENERATOR: generator.content,

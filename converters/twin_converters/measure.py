@@ -33,6 +33,8 @@ class Measured:
     """Name and version of the runtime."""
     validation_cells: npt.NDArray[np.float32]
     """Residual of each cell on the validation views, float32 of shape (n, rows * columns)."""
+    calibration_cells: npt.NDArray[np.float32]
+    """The same on the calibration views, which are of the training part."""
     states: npt.NDArray[np.int8]
     """States of the test views, int8 of shape (n, state length)."""
     renderings: npt.NDArray[np.uint8]
@@ -56,7 +58,7 @@ def measure(
         encoder: The `.tflite` of the encoder.
         generator: The `.tflite` of the generator.
         latent: Real values of the int8 latent.
-        views: `validation` and `test`, uint8 RGB of shape (n, height, width, 3).
+        views: `calibration`, `validation` and `test`, uint8 RGB of shape (n, height, width, 3).
         shared_states: States that every runtime renders, int8 of shape (n, latent).
         runtime: Which runtime.
         folder: An empty folder to work in.
@@ -87,6 +89,7 @@ def measure(
         return Measured(
             str(saved["runtime"]),
             saved["validation_cells"],
+            saved["calibration_cells"],
             saved["states"],
             saved["renderings"],
             saved["shared_renderings"],
@@ -99,15 +102,20 @@ def main(folder: Path, runtime_name: RuntimeName) -> None:
     with np.load(folder / _INPUT, allow_pickle=False) as saved:
         scale, zero_point = saved["latent"]
         latent = Quantization(float(scale), int(zero_point))
-        validation, test, shared = saved["validation"], saved["test"], saved["shared_states"]
+        calibration, validation, test = saved["calibration"], saved["validation"], saved["test"]
+        shared = saved["shared_states"]
     encoder = Encoder((folder / "encoder.tflite").read_bytes(), runtime)
     generator = Generator((folder / "generator.tflite").read_bytes(), runtime, latent)
-    grid = (COLUMNS, ROWS)
+
+    def cells(views: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        return np.stack([residual_cells(view, generator(encoder(view)), (COLUMNS, ROWS)) for view in views])
+
     states = np.stack([encoder(view) for view in test])
     np.savez(
         folder / f"{runtime_name}.npz",
         runtime=np.array(str(runtime)),
-        validation_cells=np.stack([residual_cells(view, generator(encoder(view)), grid) for view in validation]),
+        validation_cells=cells(validation),
+        calibration_cells=cells(calibration),
         states=states,
         renderings=np.stack([generator(state) for state in states]),
         shared_renderings=np.stack([generator(state) for state in shared]),

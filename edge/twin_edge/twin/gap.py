@@ -102,15 +102,22 @@ def residual_cells(
     return means
 
 
-def calibrate(cells: npt.NDArray[np.float32], rows: int = ROWS, columns: int = COLUMNS) -> GapCalibration:
-    """Learns what is normal from the residuals of normal frames that training has not seen.
+def calibrate(
+    cells: npt.NDArray[np.float32],
+    trained: npt.NDArray[np.float32],
+    rows: int = ROWS,
+    columns: int = COLUMNS,
+) -> GapCalibration:
+    """Learns what is normal from residuals of normal frames.
 
-    Mean and deviation come from the even blocks of frames and the quantiles from the odd ones, so that the scores are
-    those of frames the statistics have not seen either.
+    Mean and deviation come from the even blocks of the unseen frames and from trained ones, which show the subject
+    wherever it goes; a short unseen part alone would find every other place strange. The quantiles come from the odd
+    blocks, so that the scores are those of frames that neither training nor the statistics have seen.
 
     Args:
-        cells: Residuals of the frames in time order, float32 of shape (frames, rows * columns), from
-            `residual_cells`.
+        cells: Residuals of frames that training has not seen, in time order, float32 of shape (frames,
+            rows * columns), from `residual_cells`.
+        trained: Residuals of frames that training has seen, float32 of shape (any number, rows * columns).
         rows: Cells from top to bottom.
         columns: Cells from left to right.
 
@@ -121,8 +128,9 @@ def calibrate(cells: npt.NDArray[np.float32], rows: int = ROWS, columns: int = C
         raise ValueError(f"{len(cells)} frames are too few to know what is normal; 20 are the least")
     block = max(1, len(cells) // 20)
     even = (np.arange(len(cells)) // block) % 2 == 0
-    mean = cells[even].mean(0)
-    deviation = np.maximum(cells[even].std(0), _MIN_DEVIATION)
+    known = np.concatenate([cells[even], trained])
+    mean = known.mean(0)
+    deviation = np.maximum(known.std(0), _MIN_DEVIATION)
     raw = [_raw_score(row, mean, 1 / deviation) for row in cells[~even]]
     quantiles = np.quantile(raw, np.linspace(0, 1, _QUANTILES))
     return GapCalibration(

@@ -23,7 +23,7 @@ RENDERING = np.full((SIZE, SIZE, 3), 128, np.uint8)
 @pytest.fixture(scope="module")
 def meter() -> GapMeter:
     cells = np.stack([residual_cells(view, RENDERING, (COLUMNS, ROWS)) for view in views(400, 1)])
-    return GapMeter(calibrate(cells), SIZE, SIZE)
+    return GapMeter(calibrate(cells, cells[:0]), SIZE, SIZE)
 
 
 def test_cells_are_means_of_the_absolute_residual() -> None:
@@ -71,4 +71,15 @@ def test_it_goes_on_rising_beyond_the_strangest_normal_frame(meter: GapMeter) ->
 
 def test_too_few_frames_are_refused() -> None:
     with pytest.raises(ValueError, match="20 are the least"):
-        calibrate(np.zeros((19, ROWS * COLUMNS), np.float32))
+        calibrate(np.zeros((19, ROWS * COLUMNS), np.float32), np.zeros((0, ROWS * COLUMNS), np.float32))
+
+
+def test_a_place_that_only_training_has_shown_is_not_strange() -> None:
+    unseen = np.stack([residual_cells(view, RENDERING, (COLUMNS, ROWS)) for view in views(100, 5)])
+    elsewhere = views(60, 6)
+    elsewhere[:, 8:24, 8:24] += 12  # the subject was here in training: a larger residual is normal
+    trained = np.stack([residual_cells(view, RENDERING, (COLUMNS, ROWS)) for view in elsewhere])
+    alone = GapMeter(calibrate(unseen, trained[:0]), SIZE, SIZE)(elsewhere[0], RENDERING).score
+    together = GapMeter(calibrate(unseen, trained), SIZE, SIZE)(elsewhere[0], RENDERING).score
+    assert together < alone
+    assert together < 0.99 < alone
