@@ -1,6 +1,6 @@
 # twin-edge: `make` alone explains itself. The verbs call tools; the logic is in the tools.
 NAME    ?= rig
-SUBJECT ?= $(NAME)
+SUBJECT ?= rig
 RECIPE  ?=
 PYTHON  ?= python3
 VENV    := .venv

@@ -193,6 +193,8 @@ class Capture:
         if state not in TRANSITIONS[self._state]:
             raise AssertionError(f"capture cannot go from {self._state.value} to {state.value}")
         level = logging.INFO if state in _QUIET else logging.WARNING
+        if state is CaptureState.FAILED:
+            level = logging.DEBUG  # it is raised to whoever reads, and told there
         # One warning for each time the camera goes away, not one for each attempt to get it back.
         if self._complained and state is not CaptureState.FAILED:
             level = logging.DEBUG if state is not CaptureState.STREAMING else logging.INFO
