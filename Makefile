@@ -7,21 +7,23 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 CLIP    := clips/franck.mp4
+# What is measured: NAME, and the face where it has been trained.
+BENCHED  = $(sort $(NAME) $(patsubst bundles/%.twin,%,$(wildcard bundles/face.twin)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train convert test lint type format bench face clean
+.PHONY: help install demo train convert test lint type format bench face digits clean
 
 help: ## Show this help
 	@echo "twin-edge: train a digital twin, run it on a small device, sync it over MQTT"
 	@echo
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12 | sed 's/^/  make /'
 	@echo
-	@echo "  Variables: NAME=rig  SUBJECT=rig (a video, images:FOLDER or a camera URI)  RECIPE=rig|face|quick|FILE.toml"
+	@echo "  Variables: NAME=rig  SUBJECT=rig (a video, images:FOLDER or a camera URI)  RECIPE=rig|face|quick|digits|FILE.toml"
 	@echo "  Example:   make train convert SUBJECT=me.mp4 NAME=me"
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[training,litert,broker,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[training,litert,broker,bench,dev]'
 	@touch $@
 
 install: $(STAMP) ## Make .venv with everything for workstation and device
@@ -49,16 +51,23 @@ format: $(STAMP) ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure bundles/NAME.twin on this machine: speed, faults, link
-	$(BIN)/twin-edge bench 'bundles/$(NAME).twin'
+bench: $(STAMP) ## Measure all that docs/benchmarks/ tells: rates, speed, faults, link (rig and face where there)
+	$(BIN)/python benchmarks/rate_distortion.py $(BENCHED)
+	$(BIN)/python benchmarks/speed.py '$(NAME)'
 	$(BIN)/python benchmarks/faults.py 'bundles/$(NAME).twin'
 	$(BIN)/python benchmarks/device.py 'bundles/$(NAME).twin'
+	$(BIN)/python benchmarks/report.py $(BENCHED)
 
 $(CLIP): $(STAMP)
 	$(BIN)/python benchmarks/fetch_clip.py
 
 face: $(CLIP) ## Fetch the talking-face clip, train and convert it as 'face'
 	$(MAKE) train convert SUBJECT=$(CLIP) NAME=face
+
+digits: $(STAMP) ## Fetch handwritten digits, train the article's network on them, measure what it imagines
+	$(BIN)/python benchmarks/fetch_digits.py
+	$(MAKE) train convert SUBJECT=images:clips/digits NAME=digits RECIPE=digits
+	$(BIN)/python benchmarks/digits.py bundles/digits.twin
 
 clean: ## Remove everything that make has made
 	rm -rf $(VENV) runs bundles demo clips .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

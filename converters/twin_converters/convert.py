@@ -11,25 +11,29 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from twin_converters.measure import Measured, measure
+from twin_converters.codec_tables import Recorded, fit
+from twin_converters.measure import Material, Measured, measure
 from twin_converters.quantize import QuantizedModel, quantize
-from twin_converters.reference import FloatModel, to_pixels
+from twin_converters.reference import FloatTwin
 from twin_converters.run import Gate, Run, Views
 from twin_edge import __version__
 from twin_edge.bundle import Bundle, GapCalibration, Manifest, Origin, Quality, StateSpec, seal
-from twin_edge.bundle.archive import ENCODER, GENERATOR, GOLDEN, PREVIEW
+from twin_edge.bundle.archive import CODEC, ENCODER, GENERATOR, GOLDEN, PLATE, PREVIEW
 from twin_edge.bundle.golden import Golden
 from twin_edge.errors import ConversionError
 from twin_edge.models import Operator, Quantization, installed_runtimes, newest_version, read_operators
+from twin_edge.models.pose import POSE_VALUES
 from twin_edge.pictures import encode_png
 from twin_edge.quality import psnr, ssim
-from twin_edge.twin.gap import calibrate
+from twin_edge.twin.codec import CodecTables
+from twin_edge.twin.gap import calibrate, grid_of
+from twin_edge.twin.models import TwinParts
 
 _TEST_FRAMES: Final = 200
 _VALIDATION_FRAMES: Final = 600
 _GOLDEN_FRAMES: Final = 2
 _TOLERANCE: Final = 2
-_BEYOND_TOLERANCE: Final = 1e-6
+_WHOLE_RANGE: Final = Quantization(1 / 127.5, 0)
 _RUNTIMES: Final = ("tflite", "litert")
 
 
@@ -56,71 +60,88 @@ def convert(run: Run, on_stage: Callable[[str], None] = lambda _stage: None) -> 
         ConversionError: The models cannot be quantized, need operators that a runtime lacks, differ between runtimes,
             or miss the gate. Nothing has been written then.
     """
-    test, validation = evenly(run.test, _TEST_FRAMES), run.validation[:_VALIDATION_FRAMES]
-    on_stage("float reference")
-    float_encoder, float_generator = FloatModel(run.encoder), FloatModel(run.generator)
-    float_renderings = to_pixels(float_generator(float_encoder(_real(test))))
+    rows = evenly_rows(len(run.test), _TEST_FRAMES)
+    test, validation = run.test[rows], run.validation[:_VALIDATION_FRAMES]
     on_stage("quantizing the encoder")
-    encoder = quantize(run.encoder, _encoder_samples(run.calibration), int8_edges=True)
+    reference = FloatTwin(run)
+    # Before the encoder is quantized only the crops are of use, and any range will do to get them.
+    reference.encode(run.calibration, _WHOLE_RANGE, range(len(run.calibration)))
+    encoder = quantize(run.encoder, _encoder_samples(np.stack(reference.seen)), int8_edges=True)
     latent = Quantization(encoder.output.scale, encoder.output.zero_point)
     on_stage("quantizing the generator")
-    generator = quantize(
-        run.generator, _generator_samples(float_encoder(_real(run.calibration)), latent), int8_edges=False
-    )
+    known = reference.encode(run.calibration, latent, range(len(run.calibration)))
+    generator = quantize(run.generator, _generator_samples(known[:, _pose_length(run) :], latent), int8_edges=False)
     operators = {ENCODER: read_operators(encoder.content), GENERATOR: read_operators(generator.content)}
     _check_operators(operators)
-    shared = latent.quantize(float_encoder(_real(test)))
+    on_stage("float reference")
+    float_states = reference.encode(run.test, latent)[rows]
+    float_renderings = reference.render(float_states, latent)
+    parts = TwinParts(generator.content, encoder.content, latent, test.shape[1:3], run.pose, run.plate)
+    material = Material(
+        run.calibration, validation, run.test, rows, run.live, run.live_cuts, run.paced, run.paced_cuts, float_states
+    )
     measured: dict[str, Measured] = {}
     for runtime in installed_runtimes():
         on_stage(f"measuring on {runtime}")
         with tempfile.TemporaryDirectory() as folder:
-            measured[runtime] = measure(
-                encoder.content,
-                generator.content,
-                latent,
-                {"calibration": run.calibration, "validation": validation, "test": test},
-                shared,
-                runtime,
-                Path(folder),
-            )
+            measured[runtime] = measure(parts, material, runtime, Path(folder))
     on_stage("sealing")
     main = next(iter(measured.values()))
-    quality = _quality(test, float_renderings, measured.values())
+    quality = _quality(run, test, float_renderings, list(measured.values()))
     _check_gate(run.gate, quality, list(measured.values()))
     chosen = np.linspace(0, len(test) - 1, _GOLDEN_FRAMES).round().astype(int)
     golden = Golden(test[chosen], main.states[chosen], main.renderings[chosen])
-    manifest = _manifest(
-        run, encoder, generator, operators, quality, calibrate(main.validation_cells, main.calibration_cells)
-    )
+    across, down = grid_of(run.view.height, run.view.width)
+    gap = calibrate(main.validation_cells, main.calibration_cells, down, across)
+    manifest = _manifest(run, encoder, generator, operators, quality, gap)
     members = {
+        CODEC: fit_codec(run, main).to_bytes(),
         ENCODER: encoder.content,
         GENERATOR: generator.content,
         GOLDEN: golden.to_bytes(),
         PREVIEW: encode_png(main.renderings[0]),
     }
+    if run.plate is not None:
+        members[PLATE] = encode_png(run.plate)
     bundle = Bundle.from_bytes(seal(manifest, members))
     return Conversion(bundle, _report(run, bundle, quality, measured), _pictures(test, float_renderings, main))
 
 
-def evenly(views: Views, count: int) -> Views:
-    """Returns at most `count` of the views, evenly spaced."""
-    return views[np.linspace(0, len(views) - 1, min(count, len(views))).round().astype(int)]
+def fit_codec(run: Run, measured: Measured) -> CodecTables:
+    """Returns the codec tables of a run.
+
+    Raises:
+        ConversionError: There are too few consecutive views.
+    """
+    live = [Recorded(part) for part in np.split(measured.live_states, run.live_cuts[1:])]
+    paced = [Recorded(part, sparse=True) for part in np.split(measured.paced_states, run.paced_cuts[1:])]
+    return fit(live + paced, measured.importance, measured.validation_mse)
 
 
-def _real(views: Views) -> npt.NDArray[np.float32]:
-    return views.astype(np.float32) / 255
+def evenly_rows(available: int, count: int) -> npt.NDArray[np.int64]:
+    """Returns at most `count` row numbers out of those available, evenly spaced."""
+    return np.linspace(0, available - 1, min(count, available)).round().astype(np.int64)
 
 
-def _encoder_samples(views: Views) -> npt.NDArray[np.float32]:
-    """Real views, and black and white, so that the input's range is exactly that of pixels."""
-    extremes = np.stack([np.zeros(views.shape[1:], np.float32), np.ones(views.shape[1:], np.float32)])
-    return np.concatenate([_real(views), extremes])
+def _pose_length(run: Run) -> int:
+    return 0 if run.pose is None else len(POSE_VALUES)
 
 
-def _generator_samples(latents: npt.NDArray[np.float32], latent: Quantization) -> npt.NDArray[np.float32]:
-    """Real latents as the device sends them, and both ends of the int8 range, so that the input is not requantized."""
-    ends = np.stack([np.full(latents.shape[1:], end, np.int8) for end in (-128, 127)])
-    return latent.dequantize(np.concatenate([latent.quantize(latents), ends]))
+def _encoder_samples(inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Real inputs, and black and white, so that the input's range is exactly that of pixels."""
+    extremes = np.stack([np.zeros(inputs.shape[1:], np.float32), np.ones(inputs.shape[1:], np.float32)])
+    return np.concatenate([inputs, extremes])
+
+
+def _generator_samples(latents: npt.NDArray[np.int8], latent: Quantization) -> npt.NDArray[np.float32]:
+    """Real latents as the device sends them, and both ends of the int8 range, so that the input is not requantized.
+
+    Only one value at a time is at an end: with all of them there, as no latent ever is, the ranges of the layers behind
+    would be those of that, and their steps coarse (digits: 0.5 dB).
+    """
+    ends = np.full((2, *latents.shape[1:]), latent.zero_point, np.int8)
+    ends[:, 0] = (-128, 127)
+    return latent.dequantize(np.concatenate([latents, ends]))
 
 
 def _check_operators(operators: Mapping[str, tuple[Operator, ...]]) -> None:
@@ -136,12 +157,14 @@ def _check_operators(operators: Mapping[str, tuple[Operator, ...]]) -> None:
                     )
 
 
-def _quality(test: Views, float_renderings: Views, measured: Any) -> Quality:
+def _quality(run: Run, test: Views, float_renderings: Views, measured: list[Measured]) -> Quality:
     """Returns the measured quality; for int8 the worst of the runtimes."""
     results = [_mean_quality(test, one.renderings) for one in measured]
     worst_psnr, worst_ssim = (min(values) for values in zip(*results, strict=True))
+    apart, _ = _apart(measured)
     float_psnr, float_ssim = _mean_quality(test, float_renderings)
-    return Quality(len(test), float_psnr, float_ssim, worst_psnr, worst_ssim)
+    steps = 0 if run.pose else max(int(np.abs(measured[0].states.astype(np.int16) - o.states).max()) for o in measured)
+    return Quality(len(test), float_psnr, float_ssim, worst_psnr, worst_ssim, apart, *run.baseline, runtime_steps=steps)
 
 
 def _mean_quality(views: Views, renderings: Views) -> tuple[float, float]:
@@ -162,7 +185,7 @@ def _check_gate(gate: Gate, quality: Quality, measured: list[Measured]) -> None:
     if lost > gate.max_psnr_loss_db:
         misses.append(f"int8 loses {lost:.2f} dB to float, {gate.max_psnr_loss_db:g} are allowed")
     apart, share = _apart(measured)
-    if share > _BEYOND_TOLERANCE:
+    if share > gate.max_share_apart:
         misses.append(f"the runtimes differ by up to {apart}/255, beyond {_TOLERANCE}/255 in {share:.1e} of all values")
     if misses:
         raise ConversionError(
@@ -198,7 +221,14 @@ def _manifest(
         origin=Origin(run.recipe_name, run.recipe_digest, run.data_digest, f"twin-edge {__version__}"),
         files={},
         view=run.view,
-        state=StateSpec((), encoder.output.shape[1], encoder.output.scale, encoder.output.zero_point),
+        state=StateSpec(
+            () if run.pose is None else POSE_VALUES,
+            encoder.output.shape[1] - _pose_length(run),
+            encoder.output.scale,
+            encoder.output.zero_point,
+            run.prior_deviation,
+        ),
+        pose=run.pose,
         tensors={
             "encoder.input": encoder.input,
             "encoder.output": encoder.output,
@@ -225,14 +255,16 @@ def _report(run: Run, bundle: Bundle, quality: Quality, measured: Mapping[str, M
         "bundle_bytes": len(bundle.data),
         "member_bytes": {name: entry.size for name, entry in manifest.files.items()},
         "state_bytes": manifest.state.length,
+        "codec": [{"state_bits": level.bits, "loss_db": level.loss_db} for level in bundle.codec.levels],
         "minimum_runtime": manifest.minimum_runtime,
         "operators": {name: [str(operator) for operator in used] for name, used in manifest.operators.items()},
         "test_frames": quality.frames,
         "float": {"psnr_db": quality.float_psnr_db, "ssim": quality.float_ssim},
         "int8": {"psnr_db": quality.int8_psnr_db, "ssim": quality.int8_ssim},
+        "baseline": {"psnr_db": quality.baseline_psnr_db, "ssim": quality.baseline_ssim},
         "runtimes": {
             name: dict(
-                zip(("psnr_db", "ssim"), _mean_quality(evenly(run.test, _TEST_FRAMES), one.renderings), strict=True)
+                zip(("psnr_db", "ssim"), _mean_quality(run.test[evenly_rows(len(run.test), _TEST_FRAMES)], one.renderings), strict=True)
             )
             | {"runtime": one.runtime}
             for name, one in measured.items()

@@ -10,19 +10,26 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from twin_converters.codec_tables import sensitivity
 from twin_edge.errors import ConversionError
-from twin_edge.models import Encoder, Generator, Quantization, RuntimeName, load_runtime
-from twin_edge.twin.gap import COLUMNS, ROWS, residual_cells
+from twin_edge.models import Quantization, RuntimeName, load_runtime
+from twin_edge.models.pose import PoseSpec
+from twin_edge.twin.gap import grid_of, residual_cells
+from twin_edge.twin.models import TwinModels, TwinParts
 
 _TIMEOUT_S: Final = 600
 _INPUT: Final = "views.npz"
+
+Views = npt.NDArray[np.uint8]
+"""Views, uint8 RGB of shape (n, height, width, 3), 0-255."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,38 +48,60 @@ class Measured:
     """Renderings of those states."""
     shared_renderings: npt.NDArray[np.uint8]
     """Renderings of the shared states: the same states on every runtime."""
+    live_states: npt.NDArray[np.int8]
+    """States of the consecutive views at the rate of a live camera, int8 of shape (n, state length)."""
+    paced_states: npt.NDArray[np.int8]
+    """States of the consecutive views that are further apart."""
+    importance: npt.NDArray[np.float64]
+    """Mean squared error in the rendering of one int8 step of each state value, float64 of shape (state length,)."""
+    validation_mse: float
+    """Mean squared error of the renderings of the validation views, 0-255 squared."""
 
 
-def measure(
-    encoder: bytes,
-    generator: bytes,
-    latent: Quantization,
-    views: dict[str, npt.NDArray[np.uint8]],
-    shared_states: npt.NDArray[np.int8],
-    runtime: RuntimeName,
-    folder: Path,
-) -> Measured:
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What is measured on."""
+
+    calibration: Views
+    """Views of the training part, each by itself."""
+    validation: Views
+    """Views that training has not learned from, in time order."""
+    test: Views
+    """Views that only measuring sees, in time order."""
+    test_rows: npt.NDArray[np.int64]
+    """Rows of the test views that are rendered and compared."""
+    live: Views
+    """Consecutive views at the rate of a live camera."""
+    live_cuts: tuple[int, ...]
+    """Rows of `live` at which something else begins."""
+    paced: Views
+    """Consecutive views that are further apart."""
+    paced_cuts: tuple[int, ...]
+    """Rows of `paced` at which something else begins."""
+    shared_states: npt.NDArray[np.int8]
+    """States that every runtime renders, int8 of shape (n, state length)."""
+
+
+def measure(parts: TwinParts, material: Material, runtime: RuntimeName, folder: Path) -> Measured:
     """Runs the models on a runtime.
 
     Args:
-        encoder: The `.tflite` of the encoder.
-        generator: The `.tflite` of the generator.
-        latent: Real values of the int8 latent.
-        views: `calibration`, `validation` and `test`, uint8 RGB of shape (n, height, width, 3).
-        shared_states: States that every runtime renders, int8 of shape (n, latent).
+        parts: Models, pose and plate.
+        material: What to run them on.
         runtime: Which runtime.
         folder: An empty folder to work in.
 
     Raises:
         ConversionError: The runtime does not run the models.
     """
-    (folder / "encoder.tflite").write_bytes(encoder)
-    (folder / "generator.tflite").write_bytes(generator)
+    (folder / "encoder.tflite").write_bytes(parts.encoder or b"")
+    (folder / "generator.tflite").write_bytes(parts.generator)
+    scene = {} if parts.pose is None else {"pose": np.array([parts.pose.steps, parts.pose.reach]), "plate": parts.plate}
     np.savez(
         folder / _INPUT,
-        latent=np.array([latent.scale, latent.zero_point]),
-        shared_states=shared_states,
-        **views,
+        latent=np.array([parts.latent.scale, parts.latent.zero_point]),
+        **{field.name: np.asarray(getattr(material, field.name)) for field in fields(Material)},
+        **scene,
     )
     done = subprocess.run(  # noqa: S603 - this very interpreter and module
         [sys.executable, "-m", "twin_converters.measure", str(folder), runtime],
@@ -86,39 +115,64 @@ def measure(
         lines = done.stderr.strip().splitlines() or ["no output"]
         raise ConversionError(f"the models do not run on {runtime} ({lines[-1]:.300})", fix="see docs/conversion.md")
     with np.load(folder / f"{runtime}.npz", allow_pickle=False) as saved:
-        return Measured(
-            str(saved["runtime"]),
-            saved["validation_cells"],
-            saved["calibration_cells"],
-            saved["states"],
-            saved["renderings"],
-            saved["shared_renderings"],
-        )
+        values = {field.name: saved[field.name] for field in fields(Measured)}
+        values |= {"runtime": str(saved["runtime"]), "validation_mse": float(saved["validation_mse"])}
+        return Measured(**values)
 
 
 def main(folder: Path, runtime_name: RuntimeName) -> None:
     """Measures; the parent process reads the result from the folder."""
     runtime = load_runtime(runtime_name)
     with np.load(folder / _INPUT, allow_pickle=False) as saved:
-        scale, zero_point = saved["latent"]
-        latent = Quantization(float(scale), int(zero_point))
-        calibration, validation, test = saved["calibration"], saved["validation"], saved["test"]
-        shared = saved["shared_states"]
-    encoder = Encoder((folder / "encoder.tflite").read_bytes(), runtime)
-    generator = Generator((folder / "generator.tflite").read_bytes(), runtime, latent)
+        material = Material(**{field.name: saved[field.name] for field in fields(Material)})
+        parts = _parts(folder, saved, material.test.shape[1:3])
+    models = TwinModels(parts, runtime)
 
-    def cells(views: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        return np.stack([residual_cells(view, generator(encoder(view)), (COLUMNS, ROWS)) for view in views])
+    def follow(views: Views, cuts: Sequence[int] = (0,)) -> npt.NDArray[np.int8]:
+        states: list[npt.NDArray[np.int8]] = []
+        for row, view in enumerate(views):
+            states.append(models.encode(view, None if row in cuts else states[-1]))
+        return np.stack(states)
 
-    states = np.stack([encoder(view) for view in test])
+    def draw(states: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
+        return np.stack([models.render(state) for state in states])
+
+    def cells(views: Views, renderings: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        grid = grid_of(*views.shape[1:3])
+        return np.stack([residual_cells(a, b, grid) for a, b in zip(views, renderings, strict=True)])
+
+    calibration, validation = material.calibration, material.validation
+    validated = draw(follow(validation))
+    states = follow(material.test)[material.test_rows]
+    live_states = follow(material.live, material.live_cuts)
     np.savez(
         folder / f"{runtime_name}.npz",
         runtime=np.array(str(runtime)),
-        validation_cells=cells(validation),
-        calibration_cells=cells(calibration),
+        validation_cells=cells(validation, validated),
+        calibration_cells=cells(calibration, draw(follow(calibration, range(len(calibration))))),
         states=states,
-        renderings=np.stack([generator(state) for state in states]),
-        shared_renderings=np.stack([generator(state) for state in shared]),
+        renderings=draw(states),
+        shared_renderings=draw(material.shared_states),
+        live_states=live_states,
+        paced_states=follow(material.paced, material.paced_cuts),
+        importance=sensitivity(models.render, live_states),
+        validation_mse=np.array(np.square(validation.astype(np.float32) - validated).mean()),
+    )
+
+
+def _parts(folder: Path, saved: Mapping[str, npt.NDArray[Any]], size: tuple[int, int]) -> TwinParts:
+    scale, zero_point = saved["latent"]
+    pose = None
+    if "pose" in saved:
+        steps, reach = (tuple(float(value) for value in row) for row in saved["pose"])
+        pose = PoseSpec((steps[0], steps[1], steps[2], steps[3]), (reach[0], reach[1], reach[2], reach[3]))
+    return TwinParts(
+        (folder / "generator.tflite").read_bytes(),
+        (folder / "encoder.tflite").read_bytes(),
+        Quantization(float(scale), int(zero_point)),
+        size,
+        pose,
+        saved["plate"] if "plate" in saved else None,
     )
 
 

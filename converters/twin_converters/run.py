@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_edge.errors import ConfigError, ConversionError
+from twin_edge.models.pose import PoseSpec
 from twin_edge.preprocess import ViewSpec
 
 Views = npt.NDArray[np.uint8]
@@ -32,6 +33,8 @@ class Gate:
     """Least SSIM."""
     max_psnr_loss_db: float
     """Most that int8 may lose to float, dB."""
+    max_share_apart: float = 1e-6
+    """Most of all values that may differ between runtimes by more than the tolerance, 0-1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +57,28 @@ class Run:
     """How a frame becomes a view."""
     gate: Gate
     """What the conversion must reach."""
+    prior_deviation: float
+    """Standard deviation of the latent values that the generator was trained on as its prior."""
+    pose: PoseSpec | None
+    """How poses stand in states; None for a fixed subject."""
+    plate: npt.NDArray[np.uint8] | None
+    """The background of a moving subject, uint8 RGB of shape (height, width, 3)."""
+    baseline: tuple[float, float]
+    """PSNR (dB) and SSIM of registered principal components on the test views."""
     calibration: Views
     """Views of the training part, for the ranges of the activations."""
     validation: Views
     """Views for the calibration of the gap."""
     test: Views
     """Views that only measuring sees."""
+    live: Views
+    """Consecutive views at the rate of a live camera."""
+    live_cuts: tuple[int, ...]
+    """Rows of `live` at which something else begins."""
+    paced: Views
+    """Consecutive views that are further apart."""
+    paced_cuts: tuple[int, ...]
+    """Rows of `paced` at which something else begins."""
 
     @classmethod
     def open(cls, folder: Path) -> Run:
@@ -82,8 +101,13 @@ class Run:
             # From memory: of a damaged file NumPy would leave its handle open.
             content = io.BytesIO((folder / "dataset.npz").read_bytes())
             with np.load(content, allow_pickle=False) as saved:
-                parts = {part: saved[part] for part in ("calibration", "validation", "test")}
+                parts = {part: saved[part] for part in ("calibration", "validation", "test", "live", "paced")}
+                live_cuts, paced_cuts = tuple(saved["live_cuts"].tolist()), tuple(saved["paced_cuts"].tolist())
                 data_digest = str(saved["digest"])
+            metrics = json.loads((folder / "metrics.json").read_bytes())
+            prior_deviation = float(metrics["prior_deviation"])
+            baseline = (float(metrics["baseline_test"]["psnr_db"]), float(metrics["baseline_test"]["ssim"]))
+            pose, plate = _read_scene(folder / "scene.npz")
             gate = Gate(**recipe["gate"])
             view = ViewSpec.from_json(
                 {
@@ -100,4 +124,31 @@ class Run:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
             raise ConfigError(f"'{name}' cannot be the name of a bundle", fix="rename the run folder")
         digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-        return cls(name, encoder, generator, str(recipe["name"]), digest, data_digest, view, gate, **parts)
+        return cls(
+            name,
+            encoder,
+            generator,
+            str(recipe["name"]),
+            digest,
+            data_digest,
+            view,
+            gate,
+            prior_deviation,
+            pose,
+            plate,
+            baseline,
+            live_cuts=live_cuts,
+            paced_cuts=paced_cuts,
+            **parts,
+        )
+
+
+def _read_scene(path: Path) -> tuple[PoseSpec | None, npt.NDArray[np.uint8] | None]:
+    if not path.exists():
+        return None, None
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as saved:
+        steps, reach = (tuple(float(value) for value in saved[name]) for name in ("steps", "reach"))
+        return PoseSpec(
+            (steps[0], steps[1], steps[2], steps[3]),
+            (reach[0], reach[1], reach[2], reach[3]),
+        ), saved["plate"]

@@ -12,16 +12,19 @@ import numpy as np
 
 from twin_edge.bundle import Bundle
 from twin_edge.cameras import Frame, RigCamera
+from twin_edge.config import RunConfig
+from twin_edge.frame_cost import JPEG_QUALITY, FrameCost, measure_costs, single_threaded_opencv
 from twin_edge.images import Image
 from twin_edge.models.runtimes import Runtime, installed_runtimes, load_runtime
+from twin_edge.runtime.sending import SendingConfig, StateSender
 from twin_edge.stage_times import Spread, StageTimes
 from twin_edge.twin import Packet, Twin
 
 STAGES: Final = ("view", "encode", "render", "gap", "packet", "whole")
-JPEG_QUALITY: Final = 80
-EXCLUDED: Final = "capturing, the network and the start are excluded; models and buffers are warm"
+EXCLUDED: Final = "capturing, the broker and the start are excluded; models and buffers are warm"
 _FRAME_WIDTH, _FRAME_HEIGHT = 640, 480
 _FRAMES: Final = 16
+_FRAME_US: Final = 33_333
 _MS: Final = 1e3
 
 
@@ -34,7 +37,7 @@ class TwinTimes:
     threads: int
     """CPU threads for one inference."""
     stages: dict[str, Spread]
-    """Milliseconds of each stage, see `STAGES`; `whole` is all of them together."""
+    """Milliseconds of each stage, see `STAGES`; `whole` is all of them together, with rendering and gap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +52,12 @@ class Benchmark:
     """Every installed runtime with 1 and 2 threads."""
     jpeg: Spread
     """Milliseconds to encode the same frames as JPEG of quality 80."""
+    costs: tuple[FrameCost, ...]
+    """CPU of whole frames with one thread, on every installed runtime: all rendered, and as many as by default."""
     packet_bytes: int
-    """Size of a packet with one state."""
+    """Size of a packet with one raw state; the codec makes it smaller."""
     jpeg_bytes: int
     """Median size of a frame as JPEG."""
-
-    def time_ratio(self, times: TwinTimes) -> float:
-        """Returns how many times as long a whole frame takes as its JPEG does, by the medians."""
-        return times.stages["whole"].p50_ms / self.jpeg.p50_ms
 
     @property
     def size_ratio(self) -> float:
@@ -65,11 +66,10 @@ class Benchmark:
 
     def to_json(self) -> dict[str, Any]:
         """Returns what was measured as an object of JSON."""
-        twins = [{**asdict(times), "time_ratio": round(self.time_ratio(times), 3)} for times in self.twins]
         return {
             "type": "bench",
             **asdict(self),
-            "twins": twins,
+            "costs": [cost.to_json() for cost in self.costs],
             "size_ratio": round(self.size_ratio, 1),
             "excluded": EXCLUDED,
         }
@@ -85,16 +85,27 @@ def run_benchmark(bundle: Bundle, *, rounds: int = 200, threads: Sequence[int] =
 
     Raises:
         BundleError: A runtime cannot run the bundle.
+        SyncError: The loopback cannot be used.
     """
     frames = _frames()
-    jpeg, jpeg_bytes = _measure_jpeg(frames, rounds)
-    twins = tuple(
-        TwinTimes(str(runtime), count, _measure_twin(bundle, runtime, count, frames, rounds))
-        for runtime in map(load_runtime, installed_runtimes())
-        for count in threads
+    runtimes = [load_runtime(name) for name in installed_runtimes()]
+    with single_threaded_opencv():
+        jpeg, jpeg_bytes = _measure_jpeg(frames, rounds)
+        twins = tuple(
+            TwinTimes(str(runtime), count, _measure_twin(bundle, runtime, count, frames, rounds))
+            for runtime in runtimes
+            for count in threads
+        )
+    costs = measure_costs(bundle, runtimes, frames, rounds=rounds, gap_every=(1, RunConfig().gap_every))
+    return Benchmark(
+        rounds=rounds,
+        frame=f"{_FRAME_WIDTH}x{_FRAME_HEIGHT}",
+        twins=twins,
+        jpeg=jpeg,
+        costs=costs,
+        packet_bytes=len(_packet(bundle, frames[0], _blank(bundle)).encode()),
+        jpeg_bytes=jpeg_bytes,
     )
-    size = f"{_FRAME_WIDTH}x{_FRAME_HEIGHT}"
-    return Benchmark(rounds, size, twins, jpeg, len(_packet(bundle, frames[0], _blank(bundle)).encode()), jpeg_bytes)
 
 
 def _frames() -> list[Frame]:
@@ -134,6 +145,7 @@ def _measure_twin(
     times = StageTimes(STAGES, rounds)
     clock = time.perf_counter
     view: Image = np.zeros((twin.make_view.spec.height, twin.make_view.spec.width, 3), np.uint8)
+    sender = StateSender(_Sink(), bundle, 1, SendingConfig())
     for number in range(-len(frames), rounds):
         frame = frames[number % len(frames)]
         marks = [clock()]
@@ -145,13 +157,27 @@ def _measure_twin(
         marks.append(clock())
         twin.compare(view, rendering)
         marks.append(clock())
-        _packet(bundle, frame, state).encode()
+        # At a camera's pace, so that as many states share a packet as on a device.
+        seq = number + len(frames)
+        sender.send(state, seq, frames[0].time_us + seq * _FRAME_US, clock())
         marks.append(clock())
         if number >= 0:
             row = times.next_row()
             row[:-1] = np.diff(marks) * _MS
             row[-1] = (marks[-1] - marks[0]) * _MS
     return times.spreads(rounds)
+
+
+class _Sink:
+    """Takes packets as the link does, without sending them."""
+
+    def publish(self, packet: Packet) -> bool:
+        """Makes the bytes of a packet."""
+        return bool(packet.encode())
+
+    def take_resync(self) -> bool:
+        """Wants no key packet."""
+        return False
 
 
 def _blank(bundle: Bundle) -> np.ndarray[tuple[int, ...], np.dtype[np.int8]]:

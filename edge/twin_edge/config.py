@@ -21,6 +21,11 @@ _MAX_FPS: Final = 1000.0
 _MAX_FRAMES: Final = 2**32 - 1
 _MAX_DURATION_S: Final = 1e9
 _MAX_THREADS: Final = 16
+_MAX_GAP_EVERY: Final = 100
+_MAX_BATCH_MS: Final = 10_000.0
+_MAX_QUALITY: Final = 7
+_MAX_KBPS: Final = 1e6
+_CODECS: Final = ("delta", "raw")
 _MAX_DEVICE: Final = 64
 
 
@@ -48,6 +53,16 @@ class RunConfig:
     """Ends this many seconds after the first frame, above 0; None goes on."""
     threads: int = 1
     """CPU threads for one inference, 1-16."""
+    gap_every: int = 5
+    """Renders every n-th frame and measures its gap, 1-100; sooner at a low frame rate or when something is strange."""
+    codec: str = "delta"
+    """How states are sent: `delta`, predicted and entropy-coded, or `raw`."""
+    batch_ms: float = 250.0
+    """How long a state may wait for others, to share a packet, milliseconds, 0-10000; 0 sends each at once."""
+    quality: int = 1
+    """Level of the codec `delta`, 0-7 and as many as the bundle has; 0 is the finest. With `kbps`, the first one."""
+    kbps: float | None = None
+    """Rate to keep to by choosing the level, packets with their headers, kbit/s, above 0; None keeps to `quality`."""
     wait_for_broker: bool = False
     """Whether to start without a broker and keep trying, as a service does."""
     ca_file: Path | None = None
@@ -60,6 +75,13 @@ class RunConfig:
         _check("frames", self.frames, above=0, most=_MAX_FRAMES)
         _check("duration-s", self.duration_s, above=0.0, most=_MAX_DURATION_S)
         _check("threads", self.threads, above=0, most=_MAX_THREADS)
+        _check("gap-every", self.gap_every, above=0, most=_MAX_GAP_EVERY)
+
+        _check("batch-ms", self.batch_ms, least=0, most=_MAX_BATCH_MS)
+        _check("quality", self.quality, least=0, most=_MAX_QUALITY)
+        _check("kbps", self.kbps, above=0.0, most=_MAX_KBPS)
+        if self.codec not in _CODECS:
+            raise ConfigError(f"codec is {self.codec!r:.40}", fix=f"choose {' or '.join(_CODECS)}")
 
     @property
     def twin_name(self) -> str:
@@ -201,6 +223,7 @@ _BY_TYPE: Final[Mapping[str, Callable[[object], Any]]] = {
     "str": _text,
     "int": _whole,
     "int | None": _whole,
+    "float": _number,
     "float | None": _number,
     "bool": _truth,
 }
@@ -210,7 +233,18 @@ _READERS: Final[Mapping[str, Callable[[object], Any]]] = {
 }
 
 
-def _check(key: str, value: float | None, *, above: float, most: float, infinite: bool = False) -> None:
-    if value is None or above < value <= most or (infinite and value == math.inf):
+def _check(
+    key: str,
+    value: float | None,
+    *,
+    most: float,
+    above: float = 0.0,
+    least: float | None = None,
+    infinite: bool = False,
+) -> None:
+    """Refuses a value that is not above the one limit, or, where that is given, at least the other."""
+    if value is None or (infinite and value == math.inf):
         return
-    raise ConfigError(f"{key} is {value}", fix=f"give a value above {above:g} up to {most:.10g}")
+    if not (above < value if least is None else least <= value) or not value <= most:
+        low = f"above {above:g}" if least is None else f"from {least:g}"
+        raise ConfigError(f"{key} is {value}", fix=f"give a value {low} up to {most:.10g}")

@@ -15,6 +15,7 @@ TwinEdgeError                     exit 1
 │   ├── BrokerUnreachableError             nobody answers at that address
 │   ├── BrokerRefusedError                 the broker answered, and said no
 │   └── MessageError                       a payload from outside that this release refuses
+│       └── LostPacketError                a packet that follows one which has not come
 ├── TrainingError                 exit 1   training cannot go on
 └── ConversionError               exit 1   no bundle was made
 ```
@@ -105,6 +106,10 @@ class BrokerRefusedError(SyncError):
 
 class MessageError(SyncError):
     """A payload from outside that is refused: counted, never decoded."""
+
+
+class LostPacketError(MessageError):
+    """A packet follows one that has not come: it takes the next key packet to go on."""
 
 
 class TrainingError(TwinEdgeError):

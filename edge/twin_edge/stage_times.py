@@ -41,13 +41,16 @@ class StageTimes:
         return self._count
 
     def next_row(self) -> npt.NDArray[np.float32]:
-        """Returns the row of the next frame, to be filled with milliseconds, one for each stage."""
+        """Returns the row of the next frame, to be filled with milliseconds, one for each stage.
+
+        NaN stands for a stage that the frame did not have.
+        """
         row: npt.NDArray[np.float32] = self._ring[self._count % len(self._ring)]
         self._count += 1
         return row
 
     def spreads(self, newest: int = _CAPACITY) -> dict[str, Spread]:
-        """Returns the percentiles of each stage, by name; nothing when no frame was added.
+        """Returns the percentiles of each stage, by name, over the frames that had it; nothing for one that none had.
 
         Args:
             newest: Frames to look at, at least 1; those that the ring still has at most.
@@ -56,7 +59,10 @@ class StageTimes:
         if not kept:
             return {}
         places = np.arange(self._count - kept, self._count) % len(self._ring)
-        middle, high = np.percentile(self._ring[places], (50, 95), axis=0)
-        return {
-            stage: Spread(round(float(middle[i]), 3), round(float(high[i]), 3)) for i, stage in enumerate(self.stages)
-        }
+        spreads: dict[str, Spread] = {}
+        for stage, column in zip(self.stages, self._ring[places].T, strict=True):
+            times = column[~np.isnan(column)]
+            if len(times):
+                middle, high = np.percentile(times, (50, 95))
+                spreads[stage] = Spread(round(float(middle), 3), round(float(high), 3))
+        return spreads

@@ -57,6 +57,8 @@ class Heard:
     """Whether reality was where the twin is when last reported."""
     latency_ms: float
     """From capture until it was rendered here, milliseconds; as right as the two clocks agree."""
+    payload_bytes: float
+    """Its part of the payload of its packet, the header of 24 bytes not included, bytes."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns the update as an object of JSON."""
@@ -81,6 +83,10 @@ class WatchSummary:
     """Median latency of the last 4096 updates, milliseconds."""
     latency_p95_ms: float
     """95th percentile of it."""
+    state_bytes: float
+    """Payload bytes of a state, mean of all updates."""
+    kbps: float
+    """Rate of the payload, kbit/s; 0 for a single update."""
     reconnects: int
     """Times that the broker came back."""
     saved: int
@@ -133,6 +139,7 @@ class _Watching:
         self._latency = StageTimes(("latency",))
         self._first_s = self._last_s = 0.0
         self._missed = 0
+        self._bytes = 0.0
 
     def follow(self, view: TwinView) -> None:
         timeout_s = self._config.timeout_s or _WEEK_S
@@ -147,6 +154,7 @@ class _Watching:
             self._first_s = self._last_s
         self.updates += 1
         self._missed += update.missed
+        self._bytes += update.payload_bytes
         self._latency.next_row()[0] = latency_ms
         if self._album is not None:
             self._album.add(rendering, session=update.session, seq=update.seq, time_us=update.time_us, gap=update.gap)
@@ -160,6 +168,7 @@ class _Watching:
                 gap=update.gap,
                 in_sync=update.in_sync,
                 latency_ms=round(latency_ms, 3),
+                payload_bytes=round(update.payload_bytes, 3),
             )
         )
 
@@ -173,14 +182,17 @@ class _Watching:
     def _summary(self, view: TwinView) -> WatchSummary:
         latency = self._latency.spreads().get("latency", Spread(0.0, 0.0))
         album, bundle = self._album, view.bundle
+        seconds = self._last_s - self._first_s
         return WatchSummary(
             twin=None if view.twin is None else str(view.twin),
             bundle=None if bundle is None else bundle.digest,
             updates=self.updates,
             missed=self._missed,
-            seconds=round(self._last_s - self._first_s, 3),
+            seconds=round(seconds, 3),
             latency_p50_ms=latency.p50_ms,
             latency_p95_ms=latency.p95_ms,
+            state_bytes=round(self._bytes / max(1, self.updates), 3),
+            kbps=round(8e-3 * self._bytes / seconds, 3) if seconds > 0 else 0.0,
             reconnects=view.stats().reconnects,
             saved=0 if album is None else album.saved,
             folder=None if album is None else str(album.folder),

@@ -22,7 +22,9 @@ def test_a_watcher_that_waits_sees_every_state(command, mosquitto, bundle_path, 
     assert run.wait() == 0, run.err
     updates = watch.objects("update")
     assert len(updates) == 40
-    assert set(updates[0]) == {"type", "twin", "session", "seq", "time", "missed", "gap", "in_sync", "latency_ms"}
+    assert set(updates[0]) == {
+        "type", "twin", "session", "seq", "time", "missed", "gap", "in_sync", "latency_ms", "payload_bytes"
+    }  # fmt: skip
     assert updates[0]["twin"] == "org.acme/a"
     seqs = [update["seq"] for update in updates]
     assert seqs == sorted(set(seqs))
@@ -30,7 +32,10 @@ def test_a_watcher_that_waits_sees_every_state(command, mosquitto, bundle_path, 
     assert heard["bundle"] == done["bundle"]
     assert heard["saved"] == 40
     assert done["reason"] == "stopped"
-    assert done["frames"] == done["sent"] - 1  # the last one is sent again as a key packet
+    assert done["frames"] > 3 * done["sent"]  # several states share a packet
+    assert 0 < heard["state_bytes"] < 16
+    assert 0 < done["state_bytes"] < 16
+    assert done["kbps"] > heard["kbps"] > 0  # headers
     pictures = sorted((tmp_path / "kept").glob("0*.png"))
     assert [int(path.stem) for path in pictures] == seqs
     sheet = cv2.imread(str(tmp_path / "kept" / "contact-sheet.png"))
@@ -162,3 +167,24 @@ def test_a_broker_that_goes_away_and_comes_back(command, bundle_path, mosquitto,
     assert summary["reconnects"] == 1
     assert summary["frames"] > frames
     assert summary["skipped"] > 0
+
+
+def test_raw_states_at_once(command, mosquitto, bundle_path):
+    watch = command("watch", "--broker", mosquitto.url, "--frames", 30, "--json")
+    run = command(
+        "run", "--bundle", bundle_path, "--broker", mosquitto.url, "--codec", "raw", "--batch-ms", 0, "--json"
+    )
+    assert watch.wait() == 0, watch.err
+    run.signal(signal.SIGINT)
+    assert run.wait() == 0, run.err
+    (done,) = run.objects("summary")
+    assert done["frames"] == done["sent"] - 1  # the last one is sent again as a key packet
+    assert done["state_bytes"] == 18
+    assert {update["payload_bytes"] for update in watch.objects("update")} == {18}
+
+
+def test_the_quality_must_be_one_of_the_bundle(command, mosquitto, bundle_path):
+    run = command("run", "--bundle", bundle_path, "--broker", mosquitto.url, "--quality", 7)
+    assert run.wait() == 2
+    assert len(run.errors) == 1
+    assert "levels 0-4" in run.errors[0]

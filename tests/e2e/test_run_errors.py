@@ -35,7 +35,7 @@ CASES = {
     "no camera": (["run", "--bundle", "{good}", "--camera", "77", "--broker", "embedded:0"], 4, "77"),
     "corrupt video": (["run", "--bundle", "{good}", "--camera", "noise.mp4", "--broker", "embedded:0"], 4, "MP4"),
     "empty folder": (["run", "--bundle", "{good}", "--camera", "images:empty", "--broker", "embedded:0"], 4, "files"),
-    "unknown key": (["run", "--config", "bad.toml"], 2, "bad.toml: unknown key 'fsp': use only broker, bundle"),
+    "unknown key": (["run", "--config", "bad.toml"], 2, "bad.toml: unknown key 'fsp': use only batch-ms, broker"),
 }
 
 

@@ -34,7 +34,7 @@ def command(
     subject: Annotated[str, typer.Argument(help="rig, a video, images:FOLDER or a camera URI.")],
     name: Annotated[str, typer.Option(help="Name of the twin, and of the run folder.")],
     recipe: Annotated[
-        str, typer.Option(help="A shipped recipe (rig, face, quick) or a TOML file. Default: by subject.")
+        str, typer.Option(help="A shipped recipe (rig, face, quick, digits) or a TOML file. Default: by subject.")
     ] = "",
     runs: Annotated[Path, typer.Option(help="Where the run folders are.")] = Path("runs"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint of this name.")] = False,
@@ -87,6 +87,11 @@ def _train(subject: str, name: str, recipe_name: str, runs: Path, *, resume: boo
             raise KeyboardInterrupt  # nothing to save yet
         display.recorded(done, total)
 
+    def prepared(stage: str) -> None:
+        if stop:
+            raise KeyboardInterrupt  # nor is there now
+        display.prepared(stage)
+
     before = signal.signal(signal.SIGINT, ask_to_stop)
     try:
         with Display(console, recipe.train.steps) as display:
@@ -96,6 +101,7 @@ def _train(subject: str, name: str, recipe_name: str, runs: Path, *, resume: boo
                 folder,
                 resume=resume,
                 on_recording=recorded,
+                on_stage=prepared,
                 on_progress=display.trained,
                 stopped=lambda: stop,
             )

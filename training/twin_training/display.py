@@ -18,7 +18,7 @@ from rich.progress import (
 )
 
 if TYPE_CHECKING:
-    from twin_training import trainer
+    from twin_training import loop
 
 _SHOWN: Final = ("l1", "dssim", "adversarial")
 _LINES: Final = 10
@@ -73,7 +73,14 @@ class Display:
         elif done == total:
             self._console.print(f"recorded {done} frames")
 
-    def trained(self, progress: trainer.Progress) -> None:
+    def prepared(self, stage: str) -> None:
+        """Shows what is computed before the first step."""
+        if self._bars is None:
+            self._console.print(f"computing: {stage}")
+        else:
+            self._bars.update(self._training, losses=stage)
+
+    def trained(self, progress: loop.Progress) -> None:
         """Shows a training step."""
         losses = " ".join(f"{name} {progress.losses[name]:.4f}" for name in _SHOWN if name in progress.losses)
         if not self._started_s:

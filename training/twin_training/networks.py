@@ -1,8 +1,8 @@
 """Encoder, generator and discriminator.
 
 Encoder and generator are built from what int8 kernels run fast on both TFLite runtimes (docs/adr/0003-int8-only.md):
-3x3 convolutions with folded batch normalization and ReLU6, DEPTH_TO_SPACE for upsampling, and outputs that end in a
-clip, which the converter fuses into the operator before it.
+convolutions with ReLU6, DEPTH_TO_SPACE for upsampling, and outputs that end in a clip, which the converter fuses into
+the operator before it. Both start from the linear twin of `twin_training.start`.
 """
 
 from __future__ import annotations
@@ -14,39 +14,30 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from twin_training.linear import dictionary
 from twin_training.recipe import ModelConfig
-
-LATENT_DEVIATION: Final = 0.25
-"""Standard deviation of a latent value; the int8 range, -1 to 1, is four of them on either side."""
-
-ACTIVATION_NOISE: Final = 0.06
-"""Deviation of the noise on the generator's activations in training, about two and a half int8 steps of 6/255.
-
-It stands for the rounding of int8 kernels, which TFLite runtimes do not do alike: a generator that has learned to
-shrug it off renders the same on all of them, within a level or two.
-"""
+from twin_training.start import LATENT_DEVIATION, Start
 
 _PACKAGE: Final = "twin_training"
-
-# The generator's activations start so wide that ReLU6 clips them at four deviations: they use the whole int8 range, and
-# one step of it, which is what kernels disagree by, is a smaller part of what they say.
-_SPREAD: Final = keras.initializers.Constant(1.5)
-
-
-@keras.saving.register_keras_serializable(_PACKAGE)
-class SpaceToDepth(keras.layers.Layer):
-    """Folds 2x2 pixels into channels: (n, h, w, c) to (n, h/2, w/2, 4c)."""
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return tf.nn.space_to_depth(inputs, 2)
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class DepthToSpace(keras.layers.Layer):
-    """Unfolds channels into 2x2 pixels: (n, h, w, 4c) to (n, 2h, 2w, c)."""
+    """Unfolds channels into squares of pixels: (n, h, w, b * b * c) to (n, b * h, b * w, c).
+
+    Args:
+        block: Side of a square, pixels.
+    """
+
+    def __init__(self, block: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.block = block
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return tf.nn.depth_to_space(inputs, 2)
+        return tf.nn.depth_to_space(inputs, self.block)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "block": self.block}
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
@@ -83,7 +74,7 @@ class Anchor(keras.layers.Layer):
         """Sets the anchor image.
 
         Args:
-            mean_view: float32 RGB of shape (height, width, 3), -1 to 1.
+            mean_view: float32 of shape (height, width, channels), -1 to 1.
         """
         self.image.assign(tf.nn.space_to_depth(mean_view[np.newaxis], 2))
 
@@ -135,46 +126,53 @@ def _clip_with_gradient(values: tf.Tensor) -> tuple[tf.Tensor, Any]:
 
 
 def build_encoder(model: ModelConfig) -> keras.Model:
-    """Returns the encoder.
+    """Returns the encoder: one convolution as large as its input, which is a linear map with a scale for each output.
 
-    Input: views, float32 RGB of shape (n, size, size, 3), 0 to 1. Output: latents, float32 of shape (n, latent),
-    clipped to -1 to 1, each value of deviation `LATENT_DEVIATION` over the training data.
+    Input: crops, float32 RGB of shape (n, side, side, 3), 0 to 1. Output: float32 of shape (n, values), clipped to
+    -1 to 1: the change of pose of a moving subject, then the latent.
     """
-    inputs = keras.Input((model.size, model.size, 3), name="view")
-    x = SpaceToDepth()(inputs)
-    for index, filters in enumerate(model.encoder_filters):
-        x = _block(x, filters, strides=1 if index == 0 else 2)
-    x = keras.layers.Flatten()(x)
-    x = keras.layers.Dense(model.latent, use_bias=False)(x)
-    # Without center and scale of its own it keeps every value at the same spread; it folds into the dense layer.
-    x = keras.layers.BatchNormalization(center=False, scale=False, momentum=0.95, name="whiten")(x)
-    x = keras.layers.Rescaling(LATENT_DEVIATION)(x)
-    return keras.Model(inputs, Clip(name="latent")(x), name="encoder")
+    side = model.encoder_side
+    inputs = keras.Input((side, side, 3), name="view")
+    x = keras.layers.Conv2D(model.state_length, side, name="linear")(inputs)
+    return keras.Model(inputs, Clip(name="latent")(keras.layers.Flatten()(x)), name="encoder")
 
 
 def build_generator(model: ModelConfig) -> keras.Model:
-    """Returns the generator.
+    """Returns the generator: a linear one over a dictionary of blocks, with networks beside it that start at nothing.
 
-    Input: latents, float32 of shape (n, latent), -1 to 1. Output: renderings, float32 RGB of shape
-    (n, size, size, 3), -1 to 1.
+    The first network corrects the blocks' coefficients, where neighbours know of each other; the second the picture.
+
+    Input: latents, float32 of shape (n, latent), -1 to 1. Output: float32 of shape (n, size, size, channels), -1 to
+    1: colour, and for a moving subject its coverage.
     """
+    cells, half, depth = model.size // model.block, model.block // 2, 4 * model.channels
     inputs = keras.Input((model.latent,), name="latent")
-    side = model.size >> len(model.generator_filters)
-    first, *others = model.generator_filters
-    x = keras.layers.Dense(side * side * first, use_bias=False)(inputs)
-    x = keras.layers.BatchNormalization(momentum=0.95, gamma_initializer=_SPREAD)(x)
-    x = keras.layers.GaussianNoise(ACTIVATION_NOISE)(keras.layers.ReLU(6.0)(x))
-    x = keras.layers.Reshape((side, side, first))(x)
-    for filters in others:
-        x = keras.layers.GaussianNoise(ACTIVATION_NOISE)(_block(x, 4 * filters, strides=1, spread=_SPREAD))
-        x = DepthToSpace()(x)
-    x = keras.layers.Conv2D(12, 3, padding="same", kernel_initializer=keras.initializers.RandomNormal(stddev=0.01))(x)
+    x = keras.layers.Reshape((1, 1, model.latent))(inputs)
+    # A convolution, not a dense layer: only those may have a scale for each output on every runtime.
+    x = keras.layers.Conv2D(cells * cells * model.atoms, 1, name="coefficients")(x)
+    x = Clip()(keras.layers.Reshape((cells, cells, model.atoms))(x))
+    x = Clip()(x + _correction(x, model.hidden))
+    x = keras.layers.Conv2D(half * half * depth, 1, use_bias=False, name="dictionary")(x)
     # The residual is clipped as well: one int8 step of it is then one step of the output. With a range of its own,
     # a step would be two levels of the rendering, and so would be what two runtimes' kernels disagree by.
-    x = Clip(name="residual")(x)
-    x = Anchor((model.size // 2, model.size // 2, 12), name="anchor")(x)
-    x = DepthToSpace()(Clip()(x))
-    return keras.Model(inputs, x, name="generator")
+    x = Clip(name="residual")(DepthToSpace(half)(x))
+    x = Clip()(Anchor((model.size // 2, model.size // 2, depth), name="anchor")(x))
+    x = Clip()(x + _correction(x, model.refiner))
+    return keras.Model(inputs, DepthToSpace(2)(x), name="generator")
+
+
+def set_linear(encoder: keras.Model, generator: keras.Model, start: Start, model: ModelConfig) -> None:
+    """Makes encoder and generator what the closed form says."""
+    weights = start.encoder.weights.reshape(model.encoder_side, model.encoder_side, 3, -1)
+    encoder.get_layer("linear").set_weights([weights, start.encoder.bias])
+    coefficients, entries = dictionary(start.basis, model.block, model.atoms, LATENT_DEVIATION)
+    layer = generator.get_layer("coefficients")
+    layer.set_weights([coefficients.reshape(1, 1, model.latent, -1), np.zeros(layer.filters, np.float32)])
+    # Two DEPTH_TO_SPACE follow, the last by 2: a block is cut into squares of 2x2 pixels.
+    half = model.block // 2
+    folded = entries.reshape(model.atoms, half, 2, half, 2, model.channels).transpose(0, 1, 3, 2, 4, 5)
+    generator.get_layer("dictionary").set_weights([folded.reshape(1, 1, model.atoms, -1)])
+    generator.get_layer("anchor").set_anchor(start.mean)
 
 
 def build_discriminator(model: ModelConfig) -> keras.Model:
@@ -197,12 +195,15 @@ def multiply_accumulates(network: keras.Model) -> int:
     for layer in network.layers:
         if isinstance(layer, keras.layers.Conv2D):
             total += int(np.prod(layer.output.shape[1:])) * int(np.prod(layer.kernel.shape[:3]))
+        elif isinstance(layer, keras.layers.Conv2DTranspose):
+            total += int(np.prod(layer.input.shape[1:])) * int(np.prod(layer.kernel.shape[:3]))
         elif isinstance(layer, keras.layers.Dense):
             total += int(np.prod(layer.kernel.shape))
     return total
 
 
-def _block(x: Any, filters: int, *, strides: int, spread: str | keras.Initializer = "ones") -> Any:
-    x = keras.layers.Conv2D(filters, 3, strides, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
-    x = keras.layers.BatchNormalization(momentum=0.95, gamma_initializer=spread)(x)
-    return keras.layers.ReLU(6.0)(x)
+def _correction(x: Any, filters: int) -> Any:
+    """Returns what two convolutions add to `x`: nothing at first."""
+    y = keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer="he_normal")(x)
+    y = keras.layers.ReLU(6.0)(y)
+    return keras.layers.Conv2D(x.shape[-1], 3, padding="same", kernel_initializer="zeros")(y)

@@ -57,18 +57,42 @@ class DataConfig:
 class ModelConfig:
     """Sizes of the networks."""
 
+    family: str = "twin"
+    """`twin`, or `article`: the article's DCGAN with an encoder, without color (docs/article.md)."""
     size: int = 128
-    """Height and width of views and renderings, pixels, a power of two from 32 to 256."""
-    latent: int = 32
+    """Height and width of views and renderings, pixels, a power of two from 32 to 256; for the article 28 to 64."""
+    moving: bool = False
+    """Whether the subject moves in the picture as a whole, before a fixed camera: its states then have a pose."""
+    latent: int = 64
     """Length of the latent, 1-256."""
-    encoder_filters: tuple[int, ...] = (24, 32, 48, 64, 96)
-    """Filters of the encoder's convolutions; each but the first halves the image, which starts at half size."""
-    generator_filters: tuple[int, ...] = (96, 64, 48, 32, 24)
-    """Channels of the generator's stages, each twice the size of the one before."""
+    encoder_side: int = 32
+    """Height and width of what the encoder sees, pixels, a power of two from 8 to `size`."""
+    block: int = 16
+    """Side of the blocks that the generator has a dictionary of, pixels, a power of two from 4 to 32."""
+    atoms: int = 72
+    """Entries of that dictionary, 1-512."""
+    hidden: int = 32
+    """Filters of the network that corrects the coefficients of the blocks, 1-512."""
+    refiner: int = 24
+    """Filters of the network that corrects the picture, 1-512."""
+    encoder_filters: tuple[int, ...] = (64, 128)
+    """Filters of the encoder of the article."""
+    generator_filters: tuple[int, ...] = (256, 128, 64)
+    """Channels of the stages of the generator of the article."""
     discriminator_filters: tuple[int, ...] = (32, 64, 96)
     """Filters of the discriminator's convolutions, each halving the patch."""
     patch: int = 64
     """Side of the patches that the discriminator sees, pixels, at most `size`."""
+
+    @property
+    def channels(self) -> int:
+        """Channels that the generator draws: colour, and the coverage of a moving subject."""
+        return 4 if self.moving else 3
+
+    @property
+    def state_length(self) -> int:
+        """Values of a state: pose and latent."""
+        return self.latent + (4 if self.moving else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +104,7 @@ class TrainConfig:
     batch: int = 16
     """Images of a step, 2-256."""
     learning_rate: float = 2e-3
-    """Highest learning rate of encoder and generator (Adam, one-cycle cosine), 1e-6 to 0.1."""
+    """Highest learning rate of the generator (Adam, one-cycle cosine), 1e-6 to 0.1."""
     warmup_share: float = 0.05
     """Share of the steps in which the learning rate rises to it, 0-0.5."""
     l1_weight: float = 1.0
@@ -89,6 +113,8 @@ class TrainConfig:
     """Weight of the mean squared error."""
     ssim_weight: float = 0.3
     """Weight of 1 - SSIM."""
+    coverage_weight: float = 0.05
+    """Weight of the mean absolute error of a moving subject's coverage."""
     motion_weight: float = 2.0
     """How much more pixels count that move: a pixel's weight is 1 + this * its deviation / the mean deviation."""
     adversarial_weight: float = 0.005
@@ -103,10 +129,6 @@ class TrainConfig:
     """Weight of the R1 gradient penalty (Mescheder et al., arXiv 1801.04406), every 8th discriminator step."""
     latent_noise_steps: float = 0.5
     """Half-width of the uniform noise on the latent, in int8 steps: it stands for the quantization."""
-    decorrelation_weight: float = 0.01
-    """Weight of the squared off-diagonal correlation of the latent."""
-    jitter_gain: float = 0.0
-    """Random gain of the training views, half-width, 0-0.5."""
     ema: float = 0.99
     """Decay of the moving average of the weights that is kept in the end, 0-0.9999."""
     seed: int = 1
@@ -125,6 +147,8 @@ class GateConfig:
     """Least SSIM."""
     max_psnr_loss_db: float = 0.5
     """Most that int8 may lose to float, dB."""
+    max_share_apart: float = 1e-6
+    """Most of all values that may differ between runtimes by more than 2/255, 0-1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +250,8 @@ def check_name(name: str) -> None:
 
 
 _SIZES = frozenset({32, 64, 128, 256})
+_FAMILIES = ("twin", "article")
+_ARTICLE_SIZES = range(28, 65, 4)
 _LEAST_STAGES = 2
 _MOST_FILTERS = 1024
 _LEAST_TEST_SHARE = 0.05
@@ -265,6 +291,9 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "data.rig_stride": (1, 300),
     "model.latent": (1, 256),
     "model.patch": (16, 256),
+    "model.atoms": (1, 512),
+    "model.hidden": (1, 512),
+    "model.refiner": (1, 512),
     "train.steps": (1, 1_000_000),
     "train.batch": (2, 256),
     "train.learning_rate": (1e-6, 0.1),
@@ -273,20 +302,20 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "train.l2_weight": (0, 1e3),
     "train.ssim_weight": (0, 1e3),
     "train.motion_weight": (0, 100),
+    "train.coverage_weight": (0, 1e3),
     "train.adversarial_weight": (0, 10),
     "train.adversarial_share": (0, 1),
     "train.prior_share": (0, 1),
     "train.discriminator_learning_rate": (1e-6, 0.1),
     "train.r1_weight": (0, 1e3),
     "train.latent_noise_steps": (0, 16),
-    "train.decorrelation_weight": (0, 1e3),
-    "train.jitter_gain": (0, 0.5),
     "train.ema": (0, 0.9999),
     "train.seed": (0, 2**31 - 1),
     "train.checkpoint_every": (1, 1_000_000),
     "gate.min_psnr_db": (0, 100),
     "gate.min_ssim": (0, 1),
     "gate.max_psnr_loss_db": (0, 100),
+    "gate.max_share_apart": (0, 1),
 }
 
 
@@ -314,14 +343,37 @@ def _check_data(recipe: Recipe) -> None:
 
 
 def _check_model(model: ModelConfig) -> None:
+    if model.family not in _FAMILIES:
+        raise ConfigError(f"recipe.model.family is '{model.family}'", fix=f"choose {' or '.join(_FAMILIES)}")
+    if model.family == "article":
+        _check_article(model)
+        return
     if model.size not in _SIZES:
         raise ConfigError(f"recipe.model.size is {model.size}", fix="choose 32, 64, 128 or 256")
-    most = model.size.bit_length() - 1
-    for name in ("encoder_filters", "generator_filters", "discriminator_filters"):
+    for name, low, high in (("encoder_side", 8, model.size), ("block", 4, 32)):
+        value = getattr(model, name)
+        if not low <= value <= high or value & (value - 1):
+            raise ConfigError(f"recipe.model.{name} is {value}", fix=f"choose a power of two from {low} to {high}")
+    _check_filters(model, ("discriminator_filters", model.size.bit_length() - 1))
+    if model.patch > model.size:
+        raise ConfigError("recipe.model.patch is larger than the view", fix=f"take {model.size} at most")
+
+
+def _check_filters(model: ModelConfig, *wanted: tuple[str, int]) -> None:
+    for name, most in wanted:
         filters = getattr(model, name)
         if not _LEAST_STAGES <= len(filters) <= most:
             raise ConfigError(f"recipe.model.{name} has {len(filters)} entries", fix=f"take 2 to {most}")
         if not all(1 <= n <= _MOST_FILTERS for n in filters):
             raise ConfigError(f"recipe.model.{name} is out of range", fix=f"choose values from 1 to {_MOST_FILTERS}")
-    if model.patch > model.size:
-        raise ConfigError("recipe.model.patch is larger than the view", fix=f"take {model.size} at most")
+
+
+def _check_article(model: ModelConfig) -> None:
+    if model.size not in _ARTICLE_SIZES:
+        raise ConfigError(f"recipe.model.size is {model.size}", fix="choose 28, 32, 36, ... 64 for the article")
+    for name, count in (("encoder_filters", 2), ("generator_filters", 3), ("discriminator_filters", 2)):
+        filters = getattr(model, name)
+        if len(filters) != count or not all(1 <= n <= _MOST_FILTERS for n in filters):
+            raise ConfigError(
+                f"recipe.model.{name} is {list(filters)}", fix=f"take {count} values from 1 to {_MOST_FILTERS}"
+            )

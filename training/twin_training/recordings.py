@@ -22,6 +22,8 @@ _LEAST_FRAMES: Final = 60
 _READ_TIMEOUT_S: Final = 10.0
 _STILL: Final = 0.5
 _DEFAULT_FPS: Final = 30.0
+_LIVE_SEEDS: Final = 4
+_LIVE_FRAMES: Final = 100
 
 Views = npt.NDArray[np.uint8]
 """Views in time order, uint8 RGB of shape (n, size, size, 3), 0-255."""
@@ -40,6 +42,12 @@ class Dataset:
     """Views to calibrate on and to choose by."""
     test: Views
     """Views to measure on; nothing else sees them."""
+    live: Views | None = None
+    """Views at the rate of a live camera, for the codec; the end of `train` when None."""
+    cuts: tuple[int, ...] = (0,)
+    """Where in `train` something else begins: the next view does not follow the one before."""
+    live_cuts: tuple[int, ...] = (0,)
+    """Where in `live` something else begins."""
 
     def digest(self) -> str:
         """Returns the sha256 over all views."""
@@ -72,27 +80,32 @@ def record(subject: str, recipe: Recipe, report: Report = lambda _done, _total: 
 
 def _record_rig(recipe: Recipe, report: Report) -> Dataset:
     data = recipe.data
-    seeds = (data.rig_train_seeds, data.rig_validation_seeds, data.rig_test_seeds)
-    total = sum(map(len, seeds)) * data.rig_frames
+    live_seeds = data.rig_train_seeds[:_LIVE_SEEDS]
+    live_frames = min(_LIVE_FRAMES, data.rig_frames)
+    total = (len(data.rig_train_seeds) + len(data.rig_validation_seeds) + len(data.rig_test_seeds)) * data.rig_frames
+    total += len(live_seeds) * live_frames
     done = 0
 
-    def views_of(part: tuple[int, ...]) -> Views:
+    def views_of(part: tuple[int, ...], frames: int, stride: int) -> Views:
         nonlocal done
-        views = np.empty((len(part) * data.rig_frames, recipe.model.size, recipe.model.size, 3), np.uint8)
+        views = np.empty((len(part) * frames, recipe.model.size, recipe.model.size, 3), np.uint8)
         viewer = Viewer(recipe.view)
         row = 0
         for seed in part:
             rig = Rig(RigConfig(seed=seed))
-            for _ in range(data.rig_frames):
-                rig.step(data.rig_stride)
+            for _ in range(frames):
+                rig.step(stride)
                 viewer(rig.draw(), out=views[row])
                 row += 1
-            done += data.rig_frames
+            done += frames
             report(done, total)
         return views
 
-    train, validation, test = (views_of(part) for part in seeds)
-    return Dataset(train, validation, test)
+    parts = (data.rig_train_seeds, data.rig_validation_seeds, data.rig_test_seeds)
+    train, validation, test = (views_of(part, data.rig_frames, data.rig_stride) for part in parts)
+    live = views_of(live_seeds, live_frames, 1)
+    cuts = tuple(range(0, len(train), data.rig_frames))
+    return Dataset(train, validation, test, live, cuts, tuple(range(0, len(live), live_frames)))
 
 
 def _read_all(subject: str, recipe: Recipe, report: Report) -> tuple[Views, float]:

@@ -18,8 +18,10 @@ from twin_edge.errors import TrainingError
 from twin_edge.files import write_atomic, writing
 from twin_training.recipe import Recipe, recipe_from_json
 from twin_training.recordings import Dataset
+from twin_training.start import Scene
 
 _CALIBRATION_FRAMES: Final = 300
+_CODEC_FRAMES: Final = 600
 
 
 class RunFolder:
@@ -35,6 +37,7 @@ class RunFolder:
         self.dataset = path / "dataset.npz"
         self.metrics = path / "metrics.json"
         self.recipe = path / "recipe.json"
+        self.scene = path / "scene.npz"
         self.samples = path / "samples.png"
         self.losses = path / "losses.png"
 
@@ -61,16 +64,29 @@ class RunFolder:
     def write_dataset(self, dataset: Dataset) -> None:
         """Writes what conversion needs of the dataset: calibration views (of training), validation and test views.
 
+        For the codec there are consecutive views as well, at the rate of a live camera (`live`) and as they were
+        trained on (`paced`), with the rows at which something else begins.
+
         Raises:
             TwinEdgeError: The folder cannot be written; an older file stays.
         """
         step = max(1, len(dataset.train) // _CALIBRATION_FRAMES)
+        live, live_cuts = dataset.live, dataset.live_cuts
+        paced, paced_cuts = dataset.train[:_CODEC_FRAMES], [cut for cut in dataset.cuts if cut < _CODEC_FRAMES]
+        if live is None:
+            # The paced views are then those of a recording at a low frame rate.
+            live, live_cuts = dataset.train[-_CODEC_FRAMES:], (0,)
+            paced, paced_cuts = dataset.train[::step], [0]
         buffer = io.BytesIO()
         np.savez(
             buffer,
             calibration=dataset.train[::step],
             validation=dataset.validation,
             test=dataset.test,
+            live=live,
+            live_cuts=np.array(live_cuts),
+            paced=paced,
+            paced_cuts=np.array(paced_cuts),
             digest=np.array(dataset.digest()),
         )
         write_atomic(self.dataset, buffer.getvalue())
@@ -92,6 +108,19 @@ class RunFolder:
                 old.parent.mkdir(exist_ok=True)
                 shutil.rmtree(old, ignore_errors=True)
                 new.replace(old)
+
+    def write_scene(self, scene: Scene | None) -> None:
+        """Writes pose and plate of a moving subject; nothing for a fixed one.
+
+        Raises:
+            TwinEdgeError: The folder cannot be written; an older file stays.
+        """
+        if scene is None:
+            self.scene.unlink(missing_ok=True)
+            return
+        buffer = io.BytesIO()
+        np.savez(buffer, steps=np.array(scene.pose.steps), reach=np.array(scene.pose.reach), plate=scene.plate)
+        write_atomic(self.scene, buffer.getvalue())
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Writes the metrics.

@@ -10,21 +10,26 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from twin_edge.errors import ConfigError
 from twin_edge.files import write_atomic
 from twin_edge.pictures import labelled_rows
 from twin_edge.quality import psnr, ssim
+from twin_training.article.trainer import ArticleTrainer
+from twin_training.baseline import registered_pca
+from twin_training.loop import Progress, TwinTrainer
 from twin_training.networks import multiply_accumulates
 from twin_training.pictures import losses_png
 from twin_training.recipe import Recipe
 from twin_training.recordings import Dataset, Report, Views, record
 from twin_training.run_folder import RunFolder
-from twin_training.trainer import Progress, Trainer
+from twin_training.trainer import Trainer
 
 _EVALUATED: Final = 200
 _SHOWN: Final = 8
 _HISTORY_EVERY: Final = 10
+_BASELINE_LOSS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ def train(
     *,
     resume: bool = False,
     on_recording: Report = lambda _done, _total: None,
+    on_stage: Callable[[str], None] = lambda _stage: None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Outcome:
@@ -59,6 +65,7 @@ def train(
         folder: The run folder.
         resume: Whether to go on from the folder's checkpoint.
         on_recording: Told about the progress of reading the subject.
+        on_stage: Told what is computed before the first step.
         on_progress: Told after each training step.
         stopped: Asked before each step whether to stop.
 
@@ -77,7 +84,7 @@ def train(
     dataset = record(subject, recipe, on_recording)
     recorded = time.monotonic()
     run.write_recipe(recipe)
-    trainer = Trainer(recipe, dataset.train)
+    trainer = make_trainer(recipe, dataset, on_stage)
     if resume:
         trainer.restore(run.checkpoint)
     history: list[dict[str, float]] = []
@@ -94,11 +101,13 @@ def train(
     trained = time.monotonic()
     run.write_dataset(dataset)
     run.write_models(trainer.encoder, trainer.generator)
+    run.write_scene(trainer.scene)
     metrics = {
         "subject": os.path.basename(subject),  # noqa: PTH119 - a subject may be a URI
         "recipe": recipe.name,
         "recipe_digest": recipe.digest(),
         "data_digest": dataset.digest(),
+        "prior_deviation": trainer.prior_deviation,
         "frames": {"train": len(dataset.train), "validation": len(dataset.validation), "test": len(dataset.test)},
         "seconds": {"recording": round(recorded - started, 1), "training": round(trained - recorded, 1)},
         "mmac": {
@@ -107,6 +116,7 @@ def train(
         },
         "test": evaluate(trainer, dataset.test),
         "mean_image_test": _quality(dataset.test, _mean_images(dataset)),
+        "baseline_test": _baseline(recipe, dataset),
         "history": history,
     }
     run.write_metrics(metrics)
@@ -115,15 +125,25 @@ def train(
     return Outcome(finished=True, step=trainer.step, seconds=time.monotonic() - started, metrics=metrics)
 
 
-def evaluate(trainer: Trainer, views: Views) -> dict[str, float]:
+def make_trainer(
+    recipe: Recipe, dataset: Dataset, on_stage: Callable[[str], None] = lambda _stage: None
+) -> TwinTrainer:
+    """Returns the trainer of the recipe's family of networks, on a dataset's training views."""
+    if recipe.model.family == "article":
+        return ArticleTrainer(recipe, dataset.train)
+    return Trainer(recipe, dataset.train, dataset.cuts, dataset.validation, on_stage)
+
+
+def evaluate(trainer: TwinTrainer, views: Views) -> dict[str, float]:
     """Returns PSNR (dB) and SSIM of the float models on views, the latent rounded to int8 steps."""
-    sample = evenly(views, _EVALUATED)
-    return _quality(sample, trainer.render(trainer.encode(sample)))
+    rows = evenly_rows(len(views), _EVALUATED)
+    # All views are encoded: a moving subject is followed from one to the next.
+    return _quality(views[rows], trainer.render(trainer.encode(views)[rows]))
 
 
-def evenly(views: Views, count: int) -> Views:
-    """Returns at most `count` of the views, evenly spaced."""
-    return views[np.linspace(0, len(views) - 1, min(count, len(views))).round().astype(int)]
+def evenly_rows(available: int, count: int) -> npt.NDArray[np.int64]:
+    """Returns at most `count` row numbers out of those available, evenly spaced."""
+    return np.linspace(0, available - 1, min(count, available)).round().astype(np.int64)
 
 
 def _quality(views: Views, renderings: Views) -> dict[str, float]:
@@ -134,16 +154,26 @@ def _quality(views: Views, renderings: Views) -> dict[str, float]:
     }
 
 
+def _baseline(recipe: Recipe, dataset: Dataset) -> dict[str, float]:
+    """Returns what registered principal components reach on the test views, as many as the latent has values."""
+    moving, latent = recipe.model.moving, recipe.model.latent
+    parts = [part for part in np.split(dataset.train, list(dataset.cuts[1:])) if len(part)]
+    (point,) = registered_pca(
+        parts, [dataset.test], (latent,), losses=(_BASELINE_LOSS,), registered=moving, most_measured=_EVALUATED
+    )
+    return {"psnr_db": round(point.psnr_db, 3), "ssim": round(point.ssim, 4), "bytes": round(point.coded_bytes, 2)}
+
+
 def _mean_images(dataset: Dataset) -> Views:
     mean = np.rint(dataset.train.mean(0, dtype=np.float64)).astype(np.uint8)
     return np.broadcast_to(mean, dataset.test.shape)
 
 
-def _write_pictures(run: RunFolder, trainer: Trainer, dataset: Dataset, history: list[dict[str, float]]) -> None:
-    shown = evenly(dataset.test, _SHOWN)
+def _write_pictures(run: RunFolder, trainer: TwinTrainer, dataset: Dataset, history: list[dict[str, float]]) -> None:
+    shown = evenly_rows(len(dataset.test), _SHOWN)
     rows = {
-        "view": shown,
-        "rendering": trainer.render(trainer.encode(shown)),
+        "view": dataset.test[shown],
+        "rendering": trainer.render(trainer.encode(dataset.test)[shown]),
         "from prior": trainer.imagine(_SHOWN),
     }
     write_atomic(run.samples, labelled_rows(rows))

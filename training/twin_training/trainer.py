@@ -1,12 +1,8 @@
-"""The training itself: encoder, generator and discriminator on the training views."""
+"""The training itself: from the linear twin to one that draws better than that."""
 
 from __future__ import annotations
 
-import io
-import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import keras
@@ -14,263 +10,226 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from twin_edge.errors import TrainingError
-from twin_edge.files import write_atomic
-from twin_training import losses
-from twin_training.networks import LATENT_DEVIATION, build_discriminator, build_encoder, build_generator
-from twin_training.principal import principal_coefficients
+from twin_edge.quality import psnr
+from twin_edge.twin.composition import Compositor
+from twin_training import losses, start
+from twin_training.linear import LinearMap
+from twin_training.loop import TrainingLoop
+from twin_training.networks import build_discriminator, build_encoder, build_generator, set_linear
 from twin_training.recipe import Recipe
 from twin_training.recordings import Views
 from twin_training.schedule import Phase, phase_at
 
-LATENT_STEP: Final = 2 / 255
+LATENT_STEP: Final = start.OUTPUT.scale
 """Size of one int8 step of the latent."""
 
-_RECALIBRATION_BATCHES: Final = 40
+_JUDGED: Final = 80
+_JUDGEMENTS: Final = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a training run stands."""
-
-    step: int
-    """Steps done."""
-    steps: int
-    """Steps in all."""
-    losses: dict[str, float]
-    """The last step's losses by name."""
-
-
-class Trainer:
+class Trainer(TrainingLoop):
     """Trains the networks of one recipe on one set of views.
 
-    All randomness of a step comes from the seed and the step's number, so that a resumed run ends where an
-    uninterrupted one would have.
+    Encoder and generator start from their closed form. The encoder stays what it is, so that states are known from the start;
+    the generator learns to draw better for them. Of all that it was, the one that draws the validation views
+    best is kept: a subject that does new things late in the recording must not be drawn worse than linearly.
 
     Args:
         recipe: What to train and how.
-        views: Training views, uint8 RGB of shape (n, size, size, 3).
+        views: Training views in time order, uint8 RGB of shape (n, size, size, 3).
+        cuts: Where in them something else begins.
+        validation: Views to choose by, in time order; the training views when None.
+        on_stage: Told what of the closed form comes next.
 
     Attributes:
-        encoder: Views, float32 of 0 to 1, to latents of -1 to 1.
-        generator: Latents to renderings, float32 of -1 to 1.
+        encoder: Crops, float32 of 0 to 1, to pose change and latent of -1 to 1.
+        generator: Latents to what is drawn, float32 of -1 to 1.
         discriminator: Patches to how real they look.
-        step: Steps done.
+        prior_deviation: Standard deviation of a latent value of the prior.
+        start: Where training started.
     """
 
-    def __init__(self, recipe: Recipe, views: Views) -> None:
+    prior_deviation = start.LATENT_DEVIATION
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        views: Views,
+        cuts: Sequence[int] = (0,),
+        validation: Views | None = None,
+        on_stage: Callable[[str], None] = lambda _stage: None,
+    ) -> None:
+        super().__init__(recipe)
         keras.utils.set_random_seed(recipe.train.seed)
-        self.recipe = recipe
-        self.step = 0
-        self._views = views
-        self.encoder = build_encoder(recipe.model)
-        self.generator = build_generator(recipe.model)
-        self.discriminator = build_discriminator(recipe.model)
-        mean_view = views.mean(0, dtype=np.float64).astype(np.float32) / 127.5 - 1
-        self.generator.get_layer("anchor").set_anchor(mean_view)
-        self._targets = principal_coefficients(views, recipe.model.latent) * np.float32(LATENT_DEVIATION)
-        self._weights = tf.constant(losses.motion_weights(views, recipe.train.motion_weight))
+        model = recipe.model
+        self.start = start.prepare(model, views, cuts, recipe.train.seed, on_stage)
+        self.encoder = build_encoder(model)
+        self.generator = build_generator(model)
+        self.discriminator = build_discriminator(model)
+        set_linear(self.encoder, self.generator, self.start, model)
+        self._latents = self.start.latents
+        self._weights = losses.motion_weights(self.start.targets[..., :3], recipe.train.motion_weight)
+        self._compositor = None if self.start.scene is None else Compositor(self.start.scene.plate)
         self._optimizer = keras.optimizers.Adam(recipe.train.learning_rate, beta_2=0.99)
         self._critic_optimizer = keras.optimizers.Adam(
             recipe.train.discriminator_learning_rate, beta_1=0.5, beta_2=0.99
         )
-        self._trained = self.encoder.trainable_variables + self.generator.trainable_variables
+        self._trained = self.generator.trainable_variables
         self._optimizer.build(self._trained)
         self._critic_optimizer.build(self.discriminator.trainable_variables)
         self._average = [tf.Variable(variable, trainable=False) for variable in self._trained]
-        self._twin_step = tf.function(self._twin_update, reduce_retracing=True)
+        self._best = [tf.Variable(variable, trainable=False) for variable in self._trained]
+        self._best_score = tf.Variable(-1.0, trainable=False)
+        self._judged = self._prepare_judgement(views if validation is None else validation)
+        self._draw_step = tf.function(self._draw_update, reduce_retracing=True)
         self._critic_step = tf.function(self._critic_update, reduce_retracing=True)
 
-    def fit(
-        self,
-        report: Callable[[Progress], None] = lambda _progress: None,
-        *,
-        stopped: Callable[[], bool] = lambda: False,
-        checkpoint: Path | None = None,
-    ) -> bool:
-        """Trains from where it stands to the end of the recipe.
-
-        Args:
-            report: Called after each step.
-            stopped: Asked before each step whether to stop early.
-            checkpoint: Where to save now and then, and when stopped.
-
-        Returns:
-            Whether it got to the end.
-
-        Raises:
-            TrainingError: The loss is not finite any more.
-        """
-        config = self.recipe.train
-        while self.step < config.steps:
-            if stopped():
-                break
-            values = self._one_step(phase_at(self.step, config))
-            self.step += 1
-            if not all(np.isfinite(value) for value in values.values()):
-                raise TrainingError(
-                    f"the loss is not finite after {self.step} steps", fix="lower train.learning_rate in the recipe"
-                )
-            report(Progress(self.step, config.steps, values))
-            if checkpoint is not None and self.step % config.checkpoint_every == 0:
-                self.save(checkpoint)
-        if checkpoint is not None:
-            self.save(checkpoint)
-        return self.step >= config.steps
+    @property
+    def scene(self) -> start.Scene | None:
+        """What there is beside the latent of a moving subject; None for a fixed one."""
+        return self.start.scene
 
     def finish(self) -> None:
-        """Takes the averaged weights, recomputes the batch statistics for them, and orders the latent by its worth."""
-        if self.recipe.train.ema > 0:
-            for variable, average in zip(self._trained, self._average, strict=True):
-                variable.assign(average)
-        self._recalibrate()
-        self._order_latent()
+        """Takes the weights that drew the validation views best."""
+        self._judge()
+        for variable, best in zip(self._trained, self._best, strict=True):
+            variable.assign(best)
 
-    def save(self, path: Path) -> None:
-        """Saves everything that a resumed run needs.
+    def encode(self, views: Views, cuts: Sequence[int] = (0,)) -> npt.NDArray[np.int8]:
+        """Returns the states of views in time order, as the device has them, int8 of shape (n, state length)."""
+        kernel, bias = (np.asarray(value) for value in self.encoder.get_layer("linear").get_weights())
+        encoder = LinearMap(kernel.reshape(-1, kernel.shape[-1]), bias)
+        spec = None if self.start.scene is None else self.start.scene.pose
+        return start.encode(encoder, views, cuts, spec, self.recipe.model)
 
-        Raises:
-            TwinEdgeError: The file cannot be written; an older one stays.
-        """
-        buffer = io.BytesIO()
-        arrays = {f"v{index}": variable.numpy() for index, variable in enumerate(self._variables())}
-        np.savez(buffer, step=np.int64(self.step), recipe=np.array(self.recipe.digest()), **arrays)
-        write_atomic(path, buffer.getvalue())
-
-    def restore(self, path: Path) -> None:
-        """Goes on from a checkpoint.
-
-        Raises:
-            TrainingError: It is not readable, or of another recipe.
-        """
-        try:
-            # From memory: of a damaged file NumPy would leave its handle open.
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as saved:
-                recipe, step = str(saved["recipe"]), int(saved["step"])
-                arrays = [saved[f"v{index}"] for index in range(len(saved.files) - 2)]
-        except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
-            raise TrainingError(f"the checkpoint {path} is not readable", fix="train again without --resume") from error
-        variables = self._variables()
-        if recipe != self.recipe.digest() or len(arrays) != len(variables):
-            raise TrainingError(
-                f"the checkpoint {path} is of another recipe", fix="give the same recipe, or train without --resume"
-            )
-        for variable, value in zip(variables, arrays, strict=True):
-            variable.assign(value)
-        self.step = step
-
-    def encode(self, views: Views) -> npt.NDArray[np.float32]:
-        """Returns the latents of views, rounded to int8 steps as the device does, float32 of shape (n, latent)."""
-        parts = [
-            self.encoder(views[start : start + 32].astype(np.float32) / 255, training=False).numpy()
-            for start in range(0, len(views), 32)
-        ]
-        return (np.rint(np.concatenate(parts) / LATENT_STEP) * LATENT_STEP).astype(np.float32)
-
-    def render(self, latents: npt.NDArray[np.float32]) -> Views:
-        """Returns the renderings of latents, uint8 RGB of shape (n, size, size, 3)."""
-        parts = [
-            self.generator(latents[start : start + 32], training=False).numpy() for start in range(0, len(latents), 32)
-        ]
-        return np.clip(np.rint((np.concatenate(parts) + 1) * 127.5), 0, 255).astype(np.uint8)
+    def render(self, states: npt.NDArray[np.int8]) -> Views:
+        """Returns the renderings of states, uint8 RGB of shape (n, size, size, 3)."""
+        first = states.shape[1] - self.recipe.model.latent
+        latents = start.OUTPUT.dequantize(states[:, first:])
+        parts = [self.generator(latents[row : row + 32], training=False).numpy() for row in range(0, len(latents), 32)]
+        drawn = np.clip(np.rint((np.concatenate(parts) + 1) * 127.5), 0, 255).astype(np.uint8)
+        if self._compositor is None or self.start.scene is None:
+            return drawn
+        spec = self.start.scene.pose
+        poses = [spec.dequantize(state[:first]) for state in states]
+        return np.stack([self._compositor(canvas, pose) for canvas, pose in zip(drawn, poses, strict=True)])
 
     def imagine(self, count: int) -> Views:
         """Returns renderings of the prior, uint8 RGB of shape (count, size, size, 3)."""
-        prior = np.random.default_rng(self.recipe.train.seed).normal(0, LATENT_DEVIATION, (count, self.latent_length))
-        return self.render(np.clip(prior, -1, 1).astype(np.float32))
+        rng = np.random.default_rng(self.recipe.train.seed)
+        model = self.recipe.model
+        states = np.zeros((count, model.state_length), np.int8)
+        states[:, model.state_length - model.latent :] = start.OUTPUT.quantize(
+            rng.normal(0, self.prior_deviation, (count, model.latent))
+        )
+        return self.render(states)
 
-    @property
-    def latent_length(self) -> int:
-        """Length of the latent."""
-        return self.recipe.model.latent
+    def _one_step(self) -> dict[str, float]:
+        config = self.recipe.train
+        phase = phase_at(self.step, config)
+        values = self._learn(phase)
+        # The moving average changes slowly: looking at it now and then is enough.
+        if (self.step + 1) % max(1, config.steps // _JUDGEMENTS) == 0:
+            self._judge()
+        return values
 
-    def _one_step(self, phase: Phase) -> dict[str, float]:
+    def _learn(self, phase: Phase) -> dict[str, float]:
         config = self.recipe.train
         rng = np.random.default_rng((config.seed, self.step))
-        rows = rng.integers(0, len(self._views), config.batch)
-        views = tf.constant(self._views[rows])
+        rows = rng.integers(0, len(self._latents), config.batch)
         seed = tf.constant([config.seed, self.step], tf.int32)
         self._optimizer.learning_rate.assign(phase.learning_rate)
-        values = self._twin_step(
-            views,
-            tf.constant(self._targets[rows]),
-            seed,
-            tf.constant(phase.principal_weight),
-            tf.constant(phase.principal),
-            adversarial=phase.adversarial,
-        )
+        latents, batch = tf.constant(self._latents[rows]), self._batch(rows)
+        values = self._draw_step(latents, *batch, seed, adversarial=phase.adversarial)
         if phase.adversarial:
-            values |= self._critic_step(views, seed, penalized=phase.r1)
+            values |= self._critic_step(latents, *batch, seed, penalized=phase.r1)
         return {name: float(value) for name, value in values.items()}
 
-    def _twin_update(
+    def _batch(self, rows: npt.NDArray[np.int64]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns what to draw, the plate under it, and how much each pixel counts."""
+        targets = tf.constant(self.start.targets[rows])
+        scene = self.start.scene
+        if scene is None:
+            return targets, tf.zeros((len(rows), 1, 1, 3), tf.uint8), tf.constant(self._weights)
+        weights = self._weights * (scene.seen[rows][..., np.newaxis] > 0)
+        return targets, tf.constant(scene.plates[rows]), tf.constant(weights.astype(np.float32))
+
+    def _draw_update(
         self,
-        views: tf.Tensor,
+        latents: tf.Tensor,
         targets: tf.Tensor,
+        plates: tf.Tensor,
+        weights: tf.Tensor,
         seed: tf.Tensor,
-        principal_weight: tf.Tensor,
-        principal: tf.Tensor,
         *,
         adversarial: bool,
     ) -> dict[str, tf.Tensor]:
         config = self.recipe.train
-        inputs = tf.cast(views, tf.float32) / 255
-        if config.jitter_gain > 0:
-            # Another light is not another view: the encoder sees it and the rendering is to follow it.
-            gain = tf.random.stateless_uniform((tf.shape(views)[0], 1, 1, 1), seed + 1, -1.0, 1.0)
-            inputs = tf.clip_by_value(inputs * (1 + config.jitter_gain * gain), 0.0, 1.0)
-        wanted = inputs * 2 - 1
+        wanted = _real(targets)
         half = config.latent_noise_steps * LATENT_STEP
         with tf.GradientTape() as tape:
-            latents = self.encoder(inputs, training=True)
-            held = tf.reduce_mean(tf.square(latents - targets)) / LATENT_DEVIATION**2
             noise = tf.random.stateless_uniform(tf.shape(latents), seed, -half, half)
-            source = tf.where(principal, targets, latents)
-            renderings = self.generator(tf.clip_by_value(source + noise, -1.0, 1.0), training=True)
-            total, values = losses.reconstruction_loss(wanted, renderings, self._weights, config)
-            total += principal_weight * held
-            total += config.decorrelation_weight * losses.decorrelation_loss(latents, LATENT_DEVIATION)
+            drawn = self.generator(tf.clip_by_value(latents + noise, -1.0, 1.0), training=True)
+            composed = self._composed(drawn, plates)
+            seen = tf.cast(weights > 0, tf.float32)
+            total, values = losses.reconstruction_loss(
+                wanted[..., :3] * seen, composed * seen, weights, config
+            )
+            if self.recipe.model.moving:
+                values["coverage"] = tf.reduce_mean(tf.abs(drawn[..., 3:] - wanted[..., 3:]) * seen)
+                total += config.coverage_weight * values["coverage"]
             if adversarial:
-                generated = tf.concat([renderings, self._from_prior(seed)], 0)
+                generated = tf.concat([composed * seen, self._from_prior(plates, seed)], 0)
                 looks = self.discriminator(self._patches(generated, seed + 2), training=False)
                 values["adversarial"] = losses.generator_loss(looks)
                 total += config.adversarial_weight * values["adversarial"]
         gradients = tape.gradient(total, self._trained)
         self._optimizer.apply_gradients(zip(gradients, self._trained, strict=True))
-        # Early averages would remember the random start: the decay rises to its value with the steps.
-        done = tf.cast(self._optimizer.iterations, tf.float32)
-        decay = tf.minimum(config.ema, (1 + done) / (10 + done))
-        for variable, average in zip(self._trained, self._average, strict=True):
-            average.assign(decay * average + (1 - decay) * tf.convert_to_tensor(variable))
-        values["principal"] = held
-        return values
+        for average, variable in zip(self._average, self._trained, strict=True):
+            average.assign(config.ema * average + (1 - config.ema) * tf.convert_to_tensor(variable))
+        return {"loss": total, **values}
 
-    def _critic_update(self, views: tf.Tensor, seed: tf.Tensor, *, penalized: bool) -> dict[str, tf.Tensor]:
+    def _critic_update(
+        self,
+        latents: tf.Tensor,
+        targets: tf.Tensor,
+        plates: tf.Tensor,
+        weights: tf.Tensor,
+        seed: tf.Tensor,
+        *,
+        penalized: bool,
+    ) -> dict[str, tf.Tensor]:
         config = self.recipe.train
-        inputs = tf.cast(views, tf.float32) / 255
-        latents = self.encoder(inputs, training=False)
-        generated = tf.concat([self.generator(latents, training=False), self._from_prior(seed + 3)], 0)
-        real_patches = self._patches(inputs * 2 - 1, seed + 4)
-        generated_patches = self._patches(generated, seed + 5)
+        seen = tf.cast(weights > 0, tf.float32)
+        composed = self._composed(self.generator(latents, training=False), plates) * seen
+        generated = self._patches(tf.concat([composed, self._from_prior(plates, seed)], 0), seed + 4)
+        wanted = self._patches(_real(targets)[..., :3] * seen, seed + 5)
         variables = self.discriminator.trainable_variables
         with tf.GradientTape() as tape:
-            real = self.discriminator(real_patches, training=True)
-            loss = losses.discriminator_loss(real, self.discriminator(generated_patches, training=True))
+            real = self.discriminator(wanted, training=True)
+            loss = losses.discriminator_loss(real, self.discriminator(generated, training=True))
             total = loss
             if penalized:
                 with tf.GradientTape() as inner:
-                    inner.watch(real_patches)
-                    score = tf.reduce_sum(self.discriminator(real_patches, training=False))
-                slope = tf.reduce_sum(tf.square(inner.gradient(score, real_patches)), (1, 2, 3))
+                    inner.watch(wanted)
+                    score = tf.reduce_sum(self.discriminator(wanted, training=False))
+                slope = tf.reduce_sum(tf.square(inner.gradient(score, wanted)), (1, 2, 3))
                 total += config.r1_weight * tf.reduce_mean(slope) / tf.cast(tf.size(real[0]), tf.float32)
         self._critic_optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
         return {"discriminator": loss}
 
-    def _from_prior(self, seed: tf.Tensor) -> tf.Tensor:
+    def _composed(self, drawn: tf.Tensor, plates: tf.Tensor) -> tf.Tensor:
+        """Returns what is drawn, over the plate where it leaves that free."""
+        if not self.recipe.model.moving:
+            return drawn
+        coverage = (drawn[..., 3:] + 1) / 2
+        return coverage * drawn[..., :3] + (1 - coverage) * _real(plates)
+
+    def _from_prior(self, plates: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Returns renderings of the prior: without them the generator would be judged as a decoder only."""
         count = max(1, round(self.recipe.train.batch * self.recipe.train.prior_share))
-        prior = tf.random.stateless_normal((count, self.latent_length), seed + 6, 0.0, LATENT_DEVIATION)
-        return self.generator(tf.clip_by_value(prior, -1.0, 1.0), training=False)
+        prior = tf.random.stateless_normal((count, self.recipe.model.latent), seed + 6, 0.0, self.prior_deviation)
+        return self._composed(self.generator(tf.clip_by_value(prior, -1.0, 1.0), training=False), plates[:count])
 
     def _patches(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Returns one patch of every image, all from one random place: cheaper than whole images, and more varied."""
@@ -278,44 +237,24 @@ class Trainer:
         corner = tf.random.stateless_uniform((2,), seed, 0, size - patch + 1, tf.int32)
         return images[:, corner[0] : corner[0] + patch, corner[1] : corner[1] + patch, :]
 
-    def _recalibrate(self) -> None:
-        """Recomputes the batch normalization's statistics, which belong to the weights before they were averaged."""
-        normalizations = [
-            layer
-            for network in (self.encoder, self.generator)
-            for layer in network.layers
-            if isinstance(layer, keras.layers.BatchNormalization)
-        ]
-        rng = np.random.default_rng(self.recipe.train.seed)
-        batch = max(32, self.recipe.train.batch)
-        momenta = [layer.momentum for layer in normalizations]
-        for turn in range(_RECALIBRATION_BATCHES):
-            for layer in normalizations:
-                layer.momentum = turn / (turn + 1)  # makes the running statistic the plain mean over the batches
-            rows = rng.integers(0, len(self._views), batch)
-            latents = self.encoder(self._views[rows].astype(np.float32) / 255, training=True)
-            self.generator(latents, training=True)
-        for layer, momentum in zip(normalizations, momenta, strict=True):
-            layer.momentum = momentum
+    def _prepare_judgement(self, views: Views) -> tuple[Views, npt.NDArray[np.int8]]:
+        states = self.encode(views)
+        rows = np.unique(np.linspace(0, len(views) - 1, min(len(views), _JUDGED)).round().astype(int))
+        return views[rows], states[rows]
 
-    def _order_latent(self) -> None:
-        """Puts the latent values in the order of what holding each of them at its mean costs, the dearest first."""
-        sample = self._views[:: max(1, len(self._views) // 64)][:64]
-        latents = self.encode(sample)
-        full = self.render(latents).astype(np.float32)
-        costs = []
-        for index in range(self.latent_length):
-            held = latents.copy()
-            held[:, index] = latents[:, index].mean()
-            costs.append(float(np.square(self.render(held) - full).mean()))
-        order = np.argsort(costs)[::-1]
-        dense = next(layer for layer in self.encoder.layers if isinstance(layer, keras.layers.Dense))
-        dense.kernel.assign(dense.kernel.numpy()[:, order])
-        whiten = self.encoder.get_layer("whiten")
-        whiten.moving_mean.assign(whiten.moving_mean.numpy()[order])
-        whiten.moving_variance.assign(whiten.moving_variance.numpy()[order])
-        first = next(layer for layer in self.generator.layers if isinstance(layer, keras.layers.Dense))
-        first.kernel.assign(first.kernel.numpy()[order])
+    def _judge(self) -> None:
+        """Keeps the averaged weights if they draw better than any before."""
+        current = [variable.numpy() for variable in self._trained]
+        for variable, average in zip(self._trained, self._average, strict=True):
+            variable.assign(average)
+        views, states = self._judged
+        score = float(np.mean([psnr(a, b) for a, b in zip(views, self.render(states), strict=True)]))
+        if score > float(self._best_score):
+            self._best_score.assign(score)
+            for best, average in zip(self._best, self._average, strict=True):
+                best.assign(average)
+        for variable, value in zip(self._trained, current, strict=True):
+            variable.assign(value)
 
     def _variables(self) -> list[tf.Variable]:
         return [
@@ -325,4 +264,10 @@ class Trainer:
             *self._optimizer.variables,
             *self._critic_optimizer.variables,
             *self._average,
+            *self._best,
+            self._best_score,
         ]
+
+
+def _real(pixels: tf.Tensor) -> tf.Tensor:
+    return tf.cast(pixels, tf.float32) / 127.5 - 1

@@ -14,22 +14,35 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from twin_edge.bundle.golden import Golden
 from twin_edge.bundle.manifest import FileEntry, Manifest
+from twin_edge.bundle.plate import read_plate
 from twin_edge.errors import BundleError, IntegrityError
+from twin_edge.images import Image
 from twin_edge.models.operators import check_operators, read_operators
 from twin_edge.models.runtimes import Runtime
+
+if TYPE_CHECKING:
+    from twin_edge.twin.codec.tables import CodecTables
 
 MANIFEST: Final = "manifest.json"
 ENCODER: Final = "encoder.tflite"
 GENERATOR: Final = "generator.tflite"
+CODEC: Final = "codec.json"
 GOLDEN: Final = "golden.npz"
 PREVIEW: Final = "preview.png"
-MEMBERS: Final = frozenset({ENCODER, GENERATOR, GOLDEN, PREVIEW})
-"""What a bundle holds beside its manifest: nothing less, nothing else."""
+PLATE: Final = "plate.png"
+MEMBERS: Final = frozenset({CODEC, ENCODER, GENERATOR, GOLDEN, PREVIEW})
+"""What every bundle holds beside its manifest; that of a moving subject holds the plate as well, and none holds more."""
 
+CHANNELS: Final = (3, 1)
+"""Channels that a network's images may have: a network without colors has one."""
+CANVAS_CHANNELS: Final = (4,)
+"""Channels of the canvas of a moving subject: color and coverage."""
+LEAST_SIDE: Final = 8
+"""Least side of what an encoder sees, pixels."""
 MAX_BUNDLE_BYTES: Final = 64 * 1024 * 1024
 _FIXED_TIME: Final = (1980, 1, 1, 0, 0, 0)
 _AGAIN: Final = "get the bundle again from where it was made"
@@ -45,6 +58,8 @@ class Bundle:
     """Every member but the manifest, by name."""
     data: bytes = field(repr=False)
     """The whole file."""
+    codec: CodecTables = field(repr=False)
+    """What its states are coded with on the wire."""
 
     @property
     def digest(self) -> str:
@@ -88,12 +103,16 @@ class Bundle:
         if MANIFEST not in members:
             raise IntegrityError("the bundle has no manifest.json", fix=_AGAIN)
         manifest = Manifest.from_bytes(members.pop(MANIFEST))
-        if set(manifest.files) != MEMBERS:
+        expected = MEMBERS if manifest.pose is None else MEMBERS | {PLATE}
+        if set(manifest.files) != expected or set(members) != expected:
             raise IntegrityError("the manifest lists other members than a bundle has", fix=_AGAIN)
         for name, entry in manifest.files.items():
             _check_member(name, members[name], entry)
         _check_models(manifest, members)
-        return cls(manifest, members, data)
+        from twin_edge.twin.codec.tables import CodecTables  # the twin's package needs this one first
+
+        codec = CodecTables.from_bytes(members[CODEC], state_length=manifest.state.length)
+        return cls(manifest, members, data, codec)
 
     def check_runtime(self, runtime: Runtime) -> None:
         """Refuses a runtime that lacks an operator of the models.
@@ -103,6 +122,16 @@ class Bundle:
         """
         for operators in self.manifest.operators.values():
             check_operators(operators, runtime)
+
+    def plate(self) -> Image | None:
+        """Returns the background of a moving subject, uint8 RGB of shape (height, width, 3); None for a fixed one.
+
+        Raises:
+            IntegrityError: It is not such an image.
+        """
+        if self.manifest.pose is None:
+            return None
+        return read_plate(self.members[PLATE], self.manifest.view.height, self.manifest.view.width)
 
     def golden(self) -> Golden:
         """Returns the samples for the self-test.
@@ -177,7 +206,7 @@ def _unzip(data: bytes) -> dict[str, bytes]:
 def _check_names(names: list[str]) -> None:
     expected = MEMBERS | {MANIFEST}
     for name in names:
-        if name not in expected:
+        if name not in expected | {PLATE}:
             unsafe = name.startswith(("/", "\\")) or ".." in name or "\\" in name or ":" in name
             what = "has a path for a name" if unsafe else "does not belong in a bundle"
             raise IntegrityError(f"the member {name!r:.80} {what}", fix=_AGAIN)
@@ -202,13 +231,17 @@ def _check_models(manifest: Manifest, members: Mapping[str, bytes]) -> None:
         if read_operators(members[name]) != tuple(sorted(operators)):
             raise IntegrityError(f"{name} has other operators than the manifest says", fix=_AGAIN)
     view, state = manifest.view, manifest.state
-    image = (1, view.height, view.width, 3)
+    side = manifest.tensors["encoder.input"].shape[1]
+    if side < LEAST_SIDE or view.height % side or view.width % (view.height // side):
+        raise IntegrityError(f"the encoder sees {side} rows, which do not divide the view's {view.height}", fix=_AGAIN)
+    seen = (side, view.width // (view.height // side))
+    drawn = CHANNELS if manifest.pose is None else CANVAS_CHANNELS
     shapes = {
-        "encoder.input": image,
-        "encoder.output": (1, state.length),
-        "generator.input": (1, state.latent),
-        "generator.output": image,
+        "encoder.input": tuple((1, *seen, channels) for channels in CHANNELS),
+        "encoder.output": ((1, state.length),),
+        "generator.input": ((1, state.latent),),
+        "generator.output": tuple((1, view.height, view.width, channels) for channels in drawn),
     }
-    for name, shape in shapes.items():
-        if manifest.tensors[name].shape != shape:
-            raise IntegrityError(f"{name} has shape {manifest.tensors[name].shape}, not {shape}", fix=_AGAIN)
+    for name, allowed in shapes.items():
+        if manifest.tensors[name].shape not in allowed:
+            raise IntegrityError(f"{name} has shape {manifest.tensors[name].shape}, not {allowed[0]}", fix=_AGAIN)

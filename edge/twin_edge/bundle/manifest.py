@@ -17,9 +17,10 @@ from twin_edge import strict_json
 from twin_edge.bundle import checks
 from twin_edge.errors import ManifestError
 from twin_edge.models.operators import Operator
+from twin_edge.models.pose import POSE_VALUES, PoseSpec
 from twin_edge.preprocess.view import ViewSpec
 
-SCHEMA = 1
+SCHEMA = 2
 MAX_MANIFEST_BYTES = 256 * 1024
 MAX_STATE_BYTES = 1024
 MAX_FILE_BYTES = 32 * 1024 * 1024
@@ -68,6 +69,9 @@ class StateSpec:
     """Real size of one step of the latent."""
     zero_point: int
     """int8 value of a latent of 0."""
+    deviation: float = 0.0
+    """Standard deviation of the prior, real units, >= 0: the generator was trained on latents that are independent
+    Gaussians around 0. Not sent over the wire; 0 there."""
 
     @property
     def length(self) -> int:
@@ -108,6 +112,21 @@ class Quality:
     """Mean PSNR of the deployed models, dB."""
     int8_ssim: float
     """Mean SSIM of the deployed models, 0-1."""
+    runtime_levels: int = 0
+    """Most levels by which the same states rendered differently on the runtimes where it was made, 0-255."""
+    baseline_psnr_db: float = 0.0
+    """Mean PSNR of registered principal components as many as the latent has values, dB: what no network can do. 0 where it was
+    not measured."""
+    baseline_ssim: float = 0.0
+    """Mean SSIM of the same."""
+    runtime_steps: int = 0
+    """Most int8 steps by which the same views were encoded differently on those runtimes, 0-255; 0 for a moving subject:
+    there one view starts from the one before it."""
+
+    @property
+    def beats_baseline(self) -> bool:
+        """Whether the deployed models are at least as good as the baseline."""
+        return self.int8_psnr_db >= self.baseline_psnr_db
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +154,11 @@ class Manifest:
     files: Mapping[str, FileEntry]
     """Every other member of the bundle."""
     view: ViewSpec
-    """How a frame becomes the encoder's input."""
+    """How a frame becomes a view."""
     state: StateSpec
     """Layout of a state."""
+    pose: PoseSpec | None
+    """What the pose values mean; None for a fixed subject."""
     tensors: Mapping[str, TensorSpec]
     """`encoder.input`, `encoder.output`, `generator.input` and `generator.output`."""
     operators: Mapping[str, tuple[Operator, ...]]
@@ -189,17 +210,23 @@ class Manifest:
     @classmethod
     def _from_tree(cls, tree: dict[str, Any], digest: str) -> Manifest:
         names = (
-            "schema", "name", "origin", "files", "view", "state", "tensors", "operators", "minimum_runtime", "gap",
+            "schema", "name", "origin", "files", "view", "state", "pose", "tensors", "operators", "minimum_runtime", "gap",
             "quality",
         )  # fmt: skip
         item = checks.Item("", tree).only(*names)
         view = ViewSpec.from_json(tree["view"])
+        state, pose = _state(item["state"]), _pose(item["pose"])
+        if state.pose != (() if pose is None else POSE_VALUES):
+            raise ManifestError("'state.pose' does not fit 'pose'")
+        if pose is not None and view.height != view.width:
+            raise ManifestError("a view with a pose must be square")
         return cls(
             name=item["name"].text(pattern=_NAME),
             origin=_origin(item["origin"]),
             files={key: _file_entry(entry) for key, entry in item["files"].items(most=16)},
             view=view,
-            state=_state(item["state"]),
+            state=state,
+            pose=pose,
             tensors={key: _tensor(entry) for key, entry in item["tensors"].only(*TENSORS).items(most=len(TENSORS))},
             operators={
                 key: tuple(_operator(pair) for pair in entry.list(least=1, most=64))
@@ -233,13 +260,27 @@ def _file_entry(item: checks.Item) -> FileEntry:
 
 
 def _state(item: checks.Item) -> StateSpec:
-    item.only("pose", "latent", "scale", "zero_point")
+    item.only("pose", "latent", "scale", "zero_point", "deviation")
     pose = tuple(entry.text(pattern=re.compile(r"[a-z_]{1,16}")) for entry in item["pose"].list(most=4))
     return StateSpec(
         pose=pose,
         latent=item["latent"].whole(low=1, high=MAX_STATE_BYTES - len(pose)),
         scale=item["scale"].number(low=1e-9, high=1e9),
         zero_point=item["zero_point"].whole(low=-128, high=127),
+        deviation=item["deviation"].number(low=0, high=1e9),
+    )
+
+
+def _pose(item: checks.Item) -> PoseSpec | None:
+    if item.value is None:
+        return None
+    item.only("steps", "reach")
+    steps, reach = (
+        tuple(entry.number(low=1e-6, high=1e3) for entry in item[key].list(least=4, most=4)) for key in ("steps", "reach")
+    )
+    return PoseSpec(
+        (steps[0], steps[1], steps[2], steps[3]),
+        (reach[0], reach[1], reach[2], reach[3]),
     )
 
 
@@ -275,11 +316,18 @@ def _gap(item: checks.Item, view: ViewSpec) -> GapCalibration:
 
 
 def _quality(item: checks.Item) -> Quality:
-    item.only("frames", "float_psnr_db", "float_ssim", "int8_psnr_db", "int8_ssim")
+    item.only(
+        "frames", "float_psnr_db", "float_ssim", "int8_psnr_db", "int8_ssim", "runtime_levels", "baseline_psnr_db",
+        "baseline_ssim", "runtime_steps",
+    )  # fmt: skip
     return Quality(
         frames=item["frames"].whole(low=1, high=10**9),
         float_psnr_db=item["float_psnr_db"].number(low=0, high=200),
         float_ssim=item["float_ssim"].number(low=-1, high=1),
         int8_psnr_db=item["int8_psnr_db"].number(low=0, high=200),
         int8_ssim=item["int8_ssim"].number(low=-1, high=1),
+        runtime_levels=item["runtime_levels"].whole(low=0, high=255),
+        baseline_psnr_db=item["baseline_psnr_db"].number(low=0, high=200),
+        baseline_ssim=item["baseline_ssim"].number(low=-1, high=1),
+        runtime_steps=item["runtime_steps"].whole(low=0, high=255),
     )

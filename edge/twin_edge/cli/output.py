@@ -48,17 +48,20 @@ def describe_stats(stats: RunStats) -> str:
     queue = f"  queue {stats.queue}" if stats.queue else ""
     return (
         f"{stats.fps:.1f} fps  {times}  {describe_sync(stats.gap, in_sync=stats.in_sync)}{camera}{link}"
+        f"  {stats.state_bytes:.1f} B/state  {stats.kbps:.2f} kbit/s"
         f"  sent {stats.sent}  dropped {stats.dropped}{queue}  {stats.rss_mb:.0f} MB"
     )
 
 
 def describe_summary(summary: RunSummary) -> str:
-    """Returns what a runtime did, on two lines."""
+    """Returns what a runtime did, on three lines."""
     parts = [f"{name} {spread.p50_ms:.2f}" for name, spread in summary.stages.items()]
     return (
         f"{summary.reason}: {summary.frames} frames in {summary.seconds:.1f} s ({summary.fps:.1f} fps), "
+        f"{summary.measured} of them measured, "
         f"{summary.sent} packets sent, {summary.skipped} skipped, {summary.dropped} frames dropped, "
         f"{summary.reconnects} reconnects, {summary.rss_mb:.0f} MB\n"
+        f"{summary.state_bytes:.2f} bytes of payload a state, {summary.kbps:.2f} kbit/s with headers\n"
         f"p50 ms: {', '.join(parts) or 'no frame'}"
     )
 
@@ -124,6 +127,7 @@ class WatchPrinter:
         self._json = json
         self._printed_s = -math.inf
         self._count = 0
+        self._bytes = 0.0
 
     def update(self, heard: Heard) -> None:
         """Prints an update if it is time for one."""
@@ -131,14 +135,20 @@ class WatchPrinter:
             print_json(heard.to_json())
             return
         self._count += 1
+        self._bytes += heard.payload_bytes
         now_s = time.monotonic()
         passed_s = now_s - self._printed_s
         if passed_s < _WATCH_EVERY_S:
             return
         rate = f"{self._count / passed_s:5.1f}/s  " if passed_s < math.inf else ""
-        self._printed_s, self._count = now_s, 0
+        sizes = f"  {self._bytes / self._count:.1f} B/state"
+        if passed_s < math.inf:
+            sizes += f"  {8e-3 * self._bytes / passed_s:.2f} kbit/s"
+        self._printed_s, self._count, self._bytes = now_s, 0, 0.0
         sync = describe_sync(heard.gap, in_sync=heard.in_sync)
-        typer.echo(f"{heard.twin}  seq {heard.seq}  {rate}{sync}  missed {heard.missed}  {heard.latency_ms:.0f} ms")
+        typer.echo(
+            f"{heard.twin}  seq {heard.seq}  {rate}{sync}  missed {heard.missed}  {heard.latency_ms:.0f} ms{sizes}"
+        )
 
     def summary(self, summary: WatchSummary) -> None:
         """Prints what was heard in all."""
@@ -148,5 +158,6 @@ class WatchPrinter:
         saved = f", {summary.saved} pictures in {summary.folder}" if summary.folder else ""
         typer.echo(
             f"{summary.updates} updates in {summary.seconds:.1f} s, {summary.missed} missed, "
-            f"latency {summary.latency_p50_ms:.1f}/{summary.latency_p95_ms:.1f} ms (p50/p95){saved}"
+            f"latency {summary.latency_p50_ms:.1f}/{summary.latency_p95_ms:.1f} ms (p50/p95), "
+            f"{summary.state_bytes:.2f} bytes of payload a state, {summary.kbps:.2f} kbit/s of payload{saved}"
         )

@@ -53,6 +53,26 @@ def command(
         float | None, typer.Option("--duration-s", "--duration", metavar="S", help="End after this many seconds.")
     ] = None,
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads for one inference. Default: 1")] = None,
+    gap_every: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Render and measure the gap on every N-th frame, and on each while something is strange. Default: 5",
+        ),
+    ] = None,
+    codec: Annotated[
+        str | None, typer.Option(metavar="NAME", help="delta (predicted and entropy-coded) or raw. Default: delta")
+    ] = None,
+    batch_ms: Annotated[
+        float | None,
+        typer.Option(metavar="MS", help="How long a state may wait to share a packet; 0: not at all. Default: 250"),
+    ] = None,
+    quality: Annotated[
+        int | None, typer.Option(metavar="N", help="Level of the codec, 0 is the finest. Default: 1")
+    ] = None,
+    kbps: Annotated[
+        float | None, typer.Option(metavar="K", help="Choose the level by this rate instead, headers included.")
+    ] = None,
     wait_for_broker: Annotated[
         bool | None,
         typer.Option("--wait-for-broker/--no-wait-for-broker", help="Start without a broker and keep trying."),
@@ -78,6 +98,11 @@ def command(
         "frames": frames,
         "duration_s": duration_s,
         "threads": threads,
+        "gap_every": gap_every,
+        "codec": codec,
+        "batch_ms": batch_ms,
+        "quality": quality,
+        "kbps": kbps,
         "wait_for_broker": wait_for_broker,
         "ca_file": ca_file,
         "state_dir": state_dir,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from twin_edge.benchmark import EXCLUDED, JPEG_QUALITY, STAGES, Benchmark
+from twin_edge.benchmark import EXCLUDED, STAGES, Benchmark
+from twin_edge.frame_cost import JPEG_QUALITY
 from twin_edge.inspection import Inspection
 
 _KIB = 1024
@@ -58,17 +59,38 @@ def print_inspection(inspection: Inspection) -> None:
 
 def print_benchmark(benchmark: Benchmark) -> None:
     """Prints what was measured."""
-    table = Table("p50/p95 ms", "threads", *STAGES, "x JPEG", box=None, pad_edge=False)
+    table = Table("p50/p95 ms, wall clock", "threads", *STAGES, box=None, pad_edge=False)
     for times in benchmark.twins:
         cells = [f"{times.stages[name].p50_ms:.2f}/{times.stages[name].p95_ms:.2f}" for name in STAGES]
-        table.add_row(times.runtime, str(times.threads), *cells, f"{benchmark.time_ratio(times):.2f}")
+        table.add_row(times.runtime, str(times.threads), *cells)
     jpeg = f"{benchmark.jpeg.p50_ms:.2f}/{benchmark.jpeg.p95_ms:.2f}"
-    table.add_row(f"JPEG, quality {JPEG_QUALITY}", "1", *[""] * (len(STAGES) - 1), jpeg, "1.00")
+    table.add_row(f"JPEG, quality {JPEG_QUALITY}", "1", *[""] * (len(STAGES) - 1), jpeg)
+    costs = Table(
+        "CPU ms a frame, 1 thread",
+        "rendered",
+        "packets",
+        "twin",
+        "network",
+        "whole",
+        "JPEG",
+        "x JPEG",
+        box=None,
+        pad_edge=False,
+    )
+    for cost in benchmark.costs:
+        share = "all" if cost.gap_every == 1 else f"1 in {cost.gap_every}"
+        figures = (cost.twin_ms, cost.link_ms, cost.whole_ms, cost.jpeg_ms)
+        costs.add_row(
+            cost.runtime, share, f"{cost.packets:.2f}", *(f"{ms:.3f}" for ms in figures), f"{cost.ratio_to_jpeg:.2f}"
+        )
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, _WIDE)
     console.print(table)
+    console.print()
+    console.print(costs)
     console.print(
-        f"\na packet has {benchmark.packet_bytes} bytes, a JPEG {benchmark.jpeg_bytes}, "
+        f"\nrendered: the device needs a rendering for the gap only, `run --gap-every` says how often; every state is "
+        f"published\na packet has {benchmark.packet_bytes} bytes, a JPEG {benchmark.jpeg_bytes}, "
         f"{benchmark.size_ratio:.0f} times as many"
         f"\n{benchmark.rounds} frames of {benchmark.frame} each; {EXCLUDED}"
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,8 @@ from twin_edge.errors import IncompatibleRuntimeError
 from twin_edge.models.runtimes import Runtime
 
 INT8_MIN, INT8_MAX = -128, 127
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Model:
             )
         self._input: dict[str, Any] = inputs[0]
         self._output: dict[str, Any] = outputs[0]
+        self._read: Callable[[], npt.NDArray[Any]] = self._interpreter.tensor(self._output["index"])
         self.input_shape: tuple[int, ...] = tuple(int(n) for n in self._input["shape"])
         self.output_shape: tuple[int, ...] = tuple(int(n) for n in self._output["shape"])
 
@@ -100,10 +104,27 @@ class Model:
         Returns:
             A copy of the output: a view into the interpreter would be overwritten by the next run.
         """
-        self._interpreter.set_tensor(self._input["index"], value)
-        self._interpreter.invoke()
+        self._invoke(value)
         output: npt.NDArray[Any] = self._interpreter.get_tensor(self._output["index"])
         return output
+
+    def run_through(self, value: npt.NDArray[Any], use: Callable[[npt.NDArray[Any]], _Result]) -> _Result:
+        """Runs the model once, and reads the output where it lies instead of copying it.
+
+        Args:
+            value: The input, of the tensor's shape and type.
+            use: Gets the output. It must keep neither the array nor a view of it: they are the interpreter's memory,
+                and it refuses to run as long as one is alive.
+
+        Returns:
+            What `use` returns.
+        """
+        self._invoke(value)
+        return use(self._read())
+
+    def _invoke(self, value: npt.NDArray[Any]) -> None:
+        self._interpreter.set_tensor(self._input["index"], value)
+        self._interpreter.invoke()
 
 
 def _quantization(details: dict[str, Any]) -> Quantization:

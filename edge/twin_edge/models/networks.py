@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -13,6 +14,9 @@ from twin_edge.models.runtimes import Runtime
 
 # uint8 and int8 pixels differ by 128, which in two's complement is the top bit.
 _SIGN_BIT: Final = np.uint8(0x80)
+_HALF_RANGE: Final = 127.5
+# Int8 outputs lie halfway between two pixel values. The last bit of a float must not decide which one it is.
+_UP: Final = 1 / 64
 
 State = npt.NDArray[np.int8]
 """A twin state, int8 of shape (state length,): the pose part, then the latent part."""
@@ -36,7 +40,7 @@ class Encoder:
 
     def __call__(self, view: Image) -> State:
         """Returns the state of a view, uint8 RGB of shape (height, width, 3)."""
-        np.bitwise_xor(view, _SIGN_BIT, out=self._pixels[0])
+        np.bitwise_xor(in_channels(view, self._pixels.shape[-1]), _SIGN_BIT, out=self._pixels[0])
         state: State = self.model.run(self._pixels.view(np.int8))[0]
         return state
 
@@ -60,10 +64,26 @@ class Generator:
 
     def __call__(self, latent: State) -> Image:
         """Returns the rendering, uint8 RGB of shape (height, width, 3), of the latent part of a state."""
-        output = self.model.run(self._latent.dequantize(latent)[np.newaxis])[0]
-        # It ends at -1 to 1; adding a half before the cast rounds, and the range needs no clip.
-        output += np.float32(1)
-        output *= np.float32(127.5)
-        output += np.float32(0.5)
-        rendering: Image = output.astype(np.uint8)
-        return rendering
+        return self.model.run_through(self._latent.dequantize(latent)[np.newaxis], _to_pixels)
+
+
+def in_channels(view: Image, channels: int) -> Image:
+    """Returns a view as a network takes it.
+
+    Args:
+        view: uint8 RGB of shape (height, width, 3).
+        channels: 3, or 1 for a network that sees no colors.
+
+    Returns:
+        The view itself, or its luma, uint8 of shape (height, width, 1).
+    """
+    if channels == view.shape[-1]:
+        return view
+    return np.asarray(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY), np.uint8)[..., np.newaxis]
+
+
+def _to_pixels(output: npt.NDArray[np.float32]) -> Image:
+    """Turns -1 to 1 into 0 to 255, in one pass that rounds and saturates."""
+    pixels: Image = np.empty(output.shape[1:], np.uint8)
+    cv2.convertScaleAbs(output[0], dst=pixels, alpha=_HALF_RANGE, beta=_HALF_RANGE + _UP)
+    return pixels.repeat(3, -1) if pixels.shape[-1] == 1 else pixels

@@ -14,9 +14,10 @@ import numpy as np
 
 from twin_edge.errors import CameraError, ManifestError
 from twin_edge.images import Image
+from twin_edge.preprocess.shrink import Shrinker
 
 ResizeMode = Literal["fit-shortest", "fit-longest", "squash"]
-Denoise = Literal["none", "gaussian", "median"]
+Denoise = Literal["none", "gaussian"]
 
 MIN_SIDE, MAX_SIDE = 16, 1024
 _CHANNELS = 3
@@ -34,7 +35,8 @@ class ViewSpec:
     """`fit-shortest` crops the frame's centre to the view's aspect, `fit-longest` pads with black, `squash` does
     neither and distorts."""
     denoise: Denoise = "none"
-    """Filter over the resized view: `gaussian` or `median`, each 3x3. Area resizing is itself the strongest one."""
+    """Filter over the resized view. Resizing averages noise away already, so that `gaussian`, 3x3, pays only for soft
+    subjects in the dark, see docs/preprocessing.md."""
     colour: Literal["RGB"] = "RGB"
     """Channel order of the view."""
 
@@ -76,6 +78,7 @@ class Viewer:
         self.spec = spec
         self._resized: Image = np.zeros((spec.height, spec.width, _CHANNELS), np.uint8)
         self._filtered: Image = np.zeros_like(self._resized)
+        self._plan = _Plan(spec, (spec.height, spec.width))
 
     def __call__(self, frame: Image, out: Image | None = None) -> Image:
         """Makes the view of a frame.
@@ -95,54 +98,55 @@ class Viewer:
                 f"a frame of shape {frame.shape} and type {frame.dtype} is not a color image",
                 fix="set the camera to 8-bit color",
             )
-        spec = self.spec
+        spec, plan = self.spec, self._plan
+        if plan.size != frame.shape[:2]:
+            plan = self._plan = _Plan(spec, (frame.shape[0], frame.shape[1]))
+            self._resized.fill(0)
         if out is None:
             out = np.empty_like(self._resized)
         view = self._resized
-        if spec.resize_mode == "fit-longest":
-            self._letterbox(frame)
-        elif spec.resize_mode == "fit-shortest":
-            _resize(self._cropped(frame), view)
-        else:
-            _resize(frame, view)
+        plan.shrink(frame[plan.source], view[plan.target])
         if spec.denoise == "gaussian":
             cv2.GaussianBlur(view, (3, 3), 0.6, dst=self._filtered)
             view = self._filtered
-        elif spec.denoise == "median":
-            cv2.medianBlur(view, 3, dst=self._filtered)
-            view = self._filtered
+        # Colors last, on the few pixels that are left.
         cv2.cvtColor(view, cv2.COLOR_BGR2RGB, dst=out)
         return out
 
-    def _cropped(self, frame: Image) -> Image:
-        """Returns the largest centred part of the frame that has the view's aspect, without copying it."""
-        rows, columns = frame.shape[:2]
-        wanted = self.spec.width / self.spec.height
-        if columns > rows * wanted:
-            keep = max(1, round(rows * wanted))
-            left = (columns - keep) // 2
-            return frame[:, left : left + keep]
-        keep = max(1, round(columns / wanted))
-        top = (rows - keep) // 2
-        return frame[top : top + keep]
 
-    def _letterbox(self, frame: Image) -> None:
-        """Puts the whole frame into the middle of the buffer; the rest of it is black."""
-        spec = self.spec
-        scale = min(spec.height / frame.shape[0], spec.width / frame.shape[1])
-        rows = min(spec.height, max(1, round(frame.shape[0] * scale)))
-        columns = min(spec.width, max(1, round(frame.shape[1] * scale)))
-        top, left = (spec.height - rows) // 2, (spec.width - columns) // 2
-        inner = np.empty((rows, columns, _CHANNELS), np.uint8)
-        _resize(frame, inner)
-        self._resized.fill(0)
-        self._resized[top : top + rows, left : left + columns] = inner
+class _Plan:
+    """Which part of frames of one size goes where in the view.
+
+    Attributes:
+        size: (rows, columns) of the frames.
+        source: Rows and columns of the frame that are taken.
+        target: Rows and columns of the view that they fill; the others are black.
+        shrink: Resizes the one to the other.
+    """
+
+    def __init__(self, spec: ViewSpec, size: tuple[int, int]) -> None:
+        self.size = size
+        rows, columns = size
+        inner = (spec.height, spec.width)
+        outer = size
+        if spec.resize_mode == "fit-shortest":
+            wanted = spec.width / spec.height
+            if columns > rows * wanted:
+                outer = (rows, max(1, round(rows * wanted)))
+            else:
+                outer = (max(1, round(columns / wanted)), columns)
+        elif spec.resize_mode == "fit-longest":
+            scale = min(spec.height / rows, spec.width / columns)
+            inner = (
+                min(spec.height, max(1, round(rows * scale))),
+                min(spec.width, max(1, round(columns * scale))),
+            )
+        self.source = _centered(outer, size)
+        self.target = _centered(inner, (spec.height, spec.width))
+        self.shrink = Shrinker(outer, inner)
 
 
-def _resize(frame: Image, out: Image) -> None:
-    """Fills `out` with the resized frame."""
-    rows, columns = out.shape[:2]
-    shrinks = frame.shape[0] >= rows and frame.shape[1] >= columns
-    # Area averaging when shrinking: no aliasing, and it averages the sensor noise away.
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    cv2.resize(frame, (columns, rows), dst=out, interpolation=interpolation)
+def _centered(part: tuple[int, int], whole: tuple[int, int]) -> tuple[slice, slice]:
+    """Returns the rows and columns of the part in the middle of the whole."""
+    top, left = (whole[0] - part[0]) // 2, (whole[1] - part[1]) // 2
+    return slice(top, top + part[0]), slice(left, left + part[1])

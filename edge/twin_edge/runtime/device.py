@@ -21,10 +21,11 @@ from twin_edge.config import RunConfig
 from twin_edge.errors import CameraEndedError
 from twin_edge.runtime.brokers import broker_for
 from twin_edge.runtime.frames import FrameWorker
-from twin_edge.runtime.reporting import ReportSchedule
+from twin_edge.runtime.reporting import GapSchedule, ReportSchedule
+from twin_edge.runtime.sending import SendingConfig
 from twin_edge.runtime.stats import RunStats, RunSummary, resident_mb
 from twin_edge.sync import Counters, DeviceLink, LinkConfig, StateReport, TwinId
-from twin_edge.twin import Twin
+from twin_edge.twin import Codec, Twin
 
 STOPPED: Final = "stopped"
 FINISHED: Final = "finished"
@@ -93,11 +94,16 @@ class DeviceRuntime:
             twin = Twin(bundle, threads=config.threads)
             twin.require_self_test()
             counters = stack.enter_context(self._counters())
-            link = DeviceLink(LinkConfig(broker, wait=config.wait_for_broker), self._twin_id, bundle, counters.session)
+            codec = Codec[config.codec.upper()]
+            link_config = LinkConfig(broker, wait=config.wait_for_broker, codec=codec)
+            link = DeviceLink(link_config, self._twin_id, bundle, counters.session)
+            schedule = GapSchedule(config.gap_every)
+            sending = SendingConfig(codec, config.batch_ms, config.quality, config.kbps)
+            worker = FrameWorker(twin, link, counters.session, schedule=schedule, sending=sending)
             # The link comes before the camera: frames of a file must not pass by while it connects.
             link.start()
             capture = Capture(self._camera, CaptureConfig(fps=config.fps))
-            service = _Service(FrameWorker(twin, link, counters.session), link, capture, counters, self._on_stats)
+            service = _Service(worker, link, capture, counters, self._on_stats)
             reason = ERROR
             try:
                 capture.start()
@@ -153,12 +159,16 @@ class DeviceRuntime:
             session=service.worker.session,
             bundle=bundle.digest,
             frames=worker.frames,
+            measured=worker.measured,
             seconds=round(seconds, 3),
             fps=round(worker.frames / seconds, 2) if seconds > 0 else 0.0,
             stages=worker.times.spreads(),
             dropped=capture.dropped,
             sent=link.sent,
             skipped=link.skipped,
+            level=worker.sender.level,
+            state_bytes=round(worker.sender.payload_bytes / max(1, worker.sender.states), 2),
+            kbps=round(8e-3 * worker.sender.packet_bytes / seconds, 2) if seconds > 0 else 0.0,
             reconnects=link.reconnects,
             in_sync=worker.judge.in_sync if worker.frames else None,
             rss_mb=resident_mb(),
@@ -187,6 +197,7 @@ class _Service:
         self._has_figures = False
         self._measured_s = 0.0
         self._measured_frames = 0
+        self._sent = (0, 0, 0)
 
     def begin(self) -> float:
         """Starts to measure; returns the monotonic time, seconds."""
@@ -211,6 +222,7 @@ class _Service:
             self._away = True
             self.worker.camera_went_away()
         now_s = time.monotonic()
+        self.worker.sender.send_overdue(now_s)
         if now_s - self._measured_s >= _STATS_EVERY_S:
             self._measure(now_s)
         self._report_if_due(now_s)
@@ -256,7 +268,11 @@ class _Service:
     def _measure(self, now_s: float) -> None:
         frames, capture, link = self.worker.frames, self.capture.stats(), self.link.stats()
         self._fps = (frames - self._measured_frames) / (now_s - self._measured_s)
+        passed_s = now_s - self._measured_s
         self._measured_s, self._measured_frames = now_s, frames
+        sender, before = self.worker.sender, self._sent
+        self._sent = (sender.states, sender.payload_bytes, sender.packet_bytes)
+        states, payload_bytes, packet_bytes = (now - then for now, then in zip(self._sent, before, strict=True))
         self._has_figures = self._has_figures or frames > 0
         if self._on_stats is None:
             return
@@ -265,6 +281,7 @@ class _Service:
             RunStats(
                 time_us=time.time_ns() // 1000,
                 frames=frames,
+                measured=self.worker.measured,
                 fps=round(self._fps, 2),
                 stages=self.worker.times.spreads(_STATS_FRAMES),
                 camera=capture.state.value,
@@ -272,6 +289,9 @@ class _Service:
                 queue=link.queued,
                 sent=link.sent,
                 skipped=link.skipped,
+                level=sender.level,
+                state_bytes=round(payload_bytes / states, 2) if states else 0.0,
+                kbps=round(8e-3 * packet_bytes / passed_s, 2),
                 gap=None if gap is None else round(gap, 4),
                 in_sync=in_sync,
                 connected=link.connected,

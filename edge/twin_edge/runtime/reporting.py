@@ -15,6 +15,7 @@ IN_SYNC_GAP: Final = 0.95
 _FRAMES: Final = 8
 _STRANGE_FRAMES: Final = 5
 _CALM_S: Final = 1.0
+_GAP_AT_LATEST_S: Final = 0.2
 
 REPORT_EVERY_S: Final = 1.0
 HEARTBEAT_S: Final = 60.0
@@ -27,11 +28,45 @@ _KEPT_GAPS: Final = 64
 Property = float | int | bool | str
 
 
+class GapSchedule:
+    """Says which frames are rendered and measured: not each of them, as long as nothing is strange.
+
+    Due is every n-th frame, one that comes 0.2 s after the last measured one, and each one while the latest gap is
+    0.95 or more or reality is out of sync. So a rare rendering costs what is noticed at most 0.2 s, and nothing of
+    what then has to be decided.
+
+    Args:
+        every: Measure every n-th frame, at least 1.
+    """
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+        self.restart()
+
+    def restart(self) -> None:
+        """Forgets what was measured, so that the next frame is due."""
+        self._skipped = 0
+        self._measured_s = -np.inf
+        self._calm = False
+
+    def is_due(self, now_s: float) -> bool:
+        """Returns whether to measure a frame; asked once for each, at a monotonic time in seconds."""
+        self._skipped += 1
+        late = now_s - self._measured_s >= _GAP_AT_LATEST_S
+        return not self._calm or late or self._skipped >= self._every
+
+    def measured(self, gap: float, now_s: float, *, in_sync: bool) -> None:
+        """Takes the gap of a frame, 0-1, and whether reality is where the twin is."""
+        self._skipped = 0
+        self._measured_s = now_s
+        self._calm = in_sync and gap < IN_SYNC_GAP
+
+
 class SyncJudge:
     """Decides whether reality is where the twin is, with hysteresis.
 
-    Out of sync once 5 of the last 8 frames have a gap of 0.99 or more (some 0.2 s at 30 frames per second, 5 s at one
-    per second); in sync again after the gap was below 0.95 for a second without a break.
+    Out of sync once 5 of the last 8 measured frames have a gap of 0.99 or more (some 0.2 s at 30 frames per second,
+    5 s at one per second); in sync again after the gap was below 0.95 for a second without a break.
     """
 
     def __init__(self) -> None:

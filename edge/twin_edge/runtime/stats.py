@@ -31,6 +31,8 @@ class RunStats:
     """Times of each stage over the last ten seconds or so, by name, see `STAGES`."""
     camera: str
     """What the capture is doing, such as `streaming`."""
+    measured: int
+    """Frames that were rendered and measured since the start."""
     dropped: int
     """Frames that came while the twin thread was busy, since the start."""
     queue: int
@@ -39,6 +41,12 @@ class RunStats:
     """Packets handed to the network since the start."""
     skipped: int
     """Packets dropped for want of a connection since the start."""
+    level: int
+    """Level of the codec, 0 is the finest; without meaning for raw states."""
+    state_bytes: float
+    """Payload bytes of a state, mean since the statistics before these; headers are not included."""
+    kbps: float
+    """Rate of the packets with their headers over that time, kbit/s."""
     gap: float | None
     """Median gap of the last second, 0-1; None when no frames come."""
     in_sync: bool | None
@@ -73,12 +81,20 @@ class RunSummary:
     """States per second over that time."""
     stages: Mapping[str, Spread]
     """Times of each stage over the last 4096 frames, by name, see `STAGES`."""
+    measured: int
+    """Frames that were rendered and measured."""
     dropped: int
     """Frames that came while the twin thread was busy."""
     sent: int
     """Packets handed to the network."""
     skipped: int
     """Packets dropped for want of a connection."""
+    level: int
+    """Level of the codec, 0 is the finest; without meaning for raw states."""
+    state_bytes: float
+    """Payload bytes of a state, mean of all; headers are not included."""
+    kbps: float
+    """Rate of the packets with their headers, kbit/s."""
     reconnects: int
     """Times that the broker came back."""
     in_sync: bool | None

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from twin_edge.bundle.archive import Bundle
-from twin_edge.errors import BundleError, MessageError
+from twin_edge.errors import BundleError, LostPacketError, MessageError
 from twin_edge.sync.blocks import Assembler, BundleIndex
 from twin_edge.sync.cache import BundleCache
 from twin_edge.sync.client import MqttClient
@@ -27,7 +27,8 @@ from twin_edge.sync.sequence import Sequence
 from twin_edge.sync.topics import TwinId
 from twin_edge.sync.transport import Inbound, Outbound
 from twin_edge.sync.update import Renderer, TwinUpdate
-from twin_edge.twin.packet import Flags, Packet, PacketHeader
+from twin_edge.twin.codec import PacketReader
+from twin_edge.twin.packet import Flags, PacketHeader
 
 _PATIENCE_S: Final = 1.0
 """How long what we need may take to come by itself before we ask for it."""
@@ -55,17 +56,18 @@ class Follower:
         self.codec: CodecInfo | None = None
         self.report: HeardReport | None = None
         self.sequence = Sequence()
-        self.malformed = self.unknown_model = self.resyncs = 0
+        self.malformed = self.unknown_model = self.lost_packets = self.resyncs = 0
         self.trouble = "restart the device, or put the bundle into the cache folder"
         self._client = client
         self._topics = twin.topics
         self._cache = cache
         self._put = put
         self._renderer: Renderer | None = None
+        self._reader: PacketReader | None = None
         self._index: BundleIndex | None = None
         self._assembler: Assembler | None = None
         self._pending: deque[Inbound] = deque(maxlen=_MAX_PENDING)
-        self._ask_at = 0.0
+        self._ask_at = self._asked_at = 0.0
         self._patience = _PATIENCE_S
         self._missing_then = 0
         self._refused = ""
@@ -118,12 +120,18 @@ class Follower:
         if self.codec is None or self.codec.bundle == self._refused:
             return
         missing = self._assembler.missing if self._assembler else 0
-        if self.bundle is not None and self.sequence.session is not None and not self._waits_for_model():
+        needs_key = self._reader is not None and self._reader.needs_key
+        if needs_key and not self._ask_at:
+            # It will not come by itself before the next key that is on schedule.
+            self._ask_at = max(now, self._asked_at + _PATIENCE_S)
+        has_all = self.bundle is not None and self.sequence.session is not None
+        if has_all and not needs_key and not self._waits_for_model():
             self._ask_at, self._patience = 0.0, _PATIENCE_S
         elif not self._ask_at or missing < self._missing_then:
             self._ask_at = now + self._patience
         elif now >= self._ask_at:
             self._ask(lacks_bundle=self.bundle is None)
+            self._asked_at = now
             self._patience = min(2 * self._patience, _MAX_PATIENCE_S)
             self._ask_at = now + self._patience
         self._missing_then = missing
@@ -160,7 +168,7 @@ class Follower:
         if self.codec is not None and heard == self.codec:
             return
         if self.codec is None or heard.bundle != self.codec.bundle:
-            self._renderer = None
+            self._renderer = self._reader = None
             self._end_fetching()
         self.codec = heard
         if self._renderer is None:
@@ -208,6 +216,7 @@ class Follower:
 
     def _use(self, bundle: Bundle) -> None:
         self._renderer = Renderer(bundle)
+        self._reader = PacketReader(bundle.codec)
         pending = list(self._pending)
         self._pending.clear()
         for message in pending:
@@ -218,15 +227,21 @@ class Follower:
 
     def _hear_packet(self, message: Inbound) -> None:
         header = PacketHeader.decode(message.payload)
-        renderer, codec = self._renderer, self.codec
-        if codec is None or renderer is None or header.model != codec.model:
+        renderer, reader, codec = self._renderer, self._reader, self.codec
+        if codec is None or renderer is None or reader is None or header.model != codec.model:
             self.unknown_model += codec is not None and header.model != codec.model
             # It may be of a bundle that is on its way.
             if len(message.payload) <= _MAX_PENDING_BYTES:
                 self._pending.append(message)
             return
-        packet = Packet.decode(message.payload, state_length=renderer.bundle.manifest.state.length)
-        self._pending.clear()
+        try:
+            packet = reader.read(message.payload)
+        except LostPacketError as error:
+            self.lost_packets += 1
+            _LOGGER.debug("%s", error)
+            return
+        finally:
+            self._pending.clear()
         for place, missed in self.sequence.take(packet, retained=message.retained):
             self._put(
                 TwinUpdate(
@@ -237,6 +252,7 @@ class Follower:
                     state=packet.states[place],
                     missed=missed,
                     key=bool(packet.flags & Flags.KEY),
+                    payload_bytes=packet.payload_bytes / len(packet.states),
                     historical=bool(packet.flags & Flags.HISTORICAL),
                     gap=self.report.gap if self.report else None,
                     in_sync=self.report.in_sync if self.report else None,

@@ -26,7 +26,7 @@ from twin_edge.sync.requests import RequestGate, answer_to
 from twin_edge.sync.topics import TwinId
 from twin_edge.sync.transport import BrokerConfig, Inbound, Outbound
 from twin_edge.sync.upload import BundleUpload
-from twin_edge.twin.packet import Flags, Packet
+from twin_edge.twin.packet import Codec, Flags, Packet
 
 _ONLINE_AT_LATEST_S: Final = 5.0
 """Subscribers are told that we are online after this time even while the bundle is still on its way."""
@@ -48,6 +48,8 @@ class LinkConfig:
     """Whether to keep the bundle on the broker for subscribers that do not have it."""
     requests_per_s: float = 10.0
     """Requests that are carried out per second, above 0; the others are dropped and counted."""
+    codec: Codec = Codec.RAW
+    """How the packets code their states, which is said to subscribers."""
 
     def __post_init__(self) -> None:
         if not self.requests_per_s > 0:
@@ -102,7 +104,7 @@ class DeviceLink:
         self._session = session
         will = self._avail(Availability("offline", session))
         self._client = MqttClient(config.broker, twin_id.device, self, user=twin_id.device, will=will)
-        self._codec = Outbound(self._topics.codec, build_codec(bundle), qos=1, retain=True)
+        self._codec = Outbound(self._topics.codec, build_codec(bundle, config.codec), qos=1, retain=True)
         self._upload = BundleUpload(self._client, self._topics, bundle) if config.uploads_bundle else None
         self._gate = RequestGate(config.requests_per_s)
         self._key: Outbound | None = None

@@ -21,12 +21,12 @@ from twin_edge.bundle.checks import Item
 from twin_edge.bundle.manifest import MAX_STATE_BYTES, StateSpec
 from twin_edge.errors import ManifestError, MessageError
 from twin_edge.sync.topics import TwinId
+from twin_edge.twin.packet import Codec
 
 MAX_REQUEST_BYTES: Final = 4096
 MAX_MESSAGE_BYTES: Final = 16 * 1024
 MAX_PROPERTIES: Final = 64
 SCHEMA: Final = 1
-CODEC: Final = "raw"
 
 _U32: Final = 0xFFFF_FFFF
 _MAX_REV: Final = (1 << 53) - 1
@@ -38,6 +38,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _OP: Final = re.compile(r"[a-z-]{1,32}")
 _ID: Final = re.compile(r"[ -~]{1,64}")
 _POSE: Final = re.compile(r"[a-z_]{1,16}")
+_CODEC: Final = re.compile("raw|delta")
 _STATUS: Final = re.compile("online|offline")
 
 
@@ -95,7 +96,7 @@ class CodecInfo:
     state: StateSpec
     """Layout of a state."""
     codec: str
-    """How states are coded, `raw`."""
+    """How states are coded, `raw` or `delta`; each packet says it as well."""
     software: str
     """Name and version of the device's software."""
 
@@ -144,7 +145,7 @@ def build_avail(twin: TwinId, availability: Availability) -> bytes:
     return _merge(twin, "/features/link/properties", value, f"a{availability.session}")
 
 
-def build_codec(bundle: Bundle) -> bytes:
+def build_codec(bundle: Bundle, codec: Codec) -> bytes:
     """Returns the payload of `up/codec`."""
     state = bundle.manifest.state
     return strict_json.dump(
@@ -158,7 +159,7 @@ def build_codec(bundle: Bundle) -> bytes:
                 "scale": state.scale,
                 "zero_point": state.zero_point,
             },
-            "codec": CODEC,
+            "codec": codec.name.lower(),
             "software": software(),
         }
     )
@@ -265,7 +266,7 @@ def parse_codec(data: bytes) -> CodecInfo:
             item["bundle"].text(pattern=_DIGEST),
             item["name"].text(pattern=_NAME),
             state,
-            item["codec"].text(pattern=re.compile(CODEC)),
+            item["codec"].text(pattern=_CODEC),
             item["software"].text(pattern=_TEXT),
         )
 

@@ -58,6 +58,8 @@ class TwinUpdate:
     """States between the one before and this one that were lost, on the way or here for want of time."""
     key: bool
     """Whether it came in a key packet."""
+    payload_bytes: float
+    """Its part of the payload of its packet, the header of 24 bytes not included, bytes."""
     historical: bool
     """Whether it is old news, sent after an outage."""
     gap: float | None

@@ -44,6 +44,8 @@ class ViewStats:
     """States that came twice or too late."""
     malformed: int
     """Messages that were refused."""
+    lost_packets: int
+    """Packets that could not be read because one before them had not come."""
     unknown_model: int
     """Packets of a bundle that we did not have yet."""
     resyncs: int
@@ -178,6 +180,7 @@ class TwinView:
             dropped=self._dropped,
             duplicates=follower.sequence.duplicates if follower else 0,
             malformed=self._finder.malformed + client.oversize + (follower.malformed if follower else 0),
+            lost_packets=follower.lost_packets if follower else 0,
             unknown_model=follower.unknown_model if follower else 0,
             resyncs=follower.resyncs if follower else 0,
             errors=client.errors,

@@ -24,6 +24,7 @@ from twin_edge.images import Image
 
 ROWS: Final = 16
 COLUMNS: Final = 16
+"""The grid of a view whose sides are multiples of 16; see `grid_of`."""
 _TOP_FRACTION: Final = 1 / 16
 _QUANTILES: Final = 201
 _MIN_DEVIATION: Final = 0.25
@@ -75,6 +76,20 @@ class GapMeter:
         # Nothing normal was ever this high: go on from there, so that a bigger gap still is a bigger number.
         spread = max(highest - float(self._quantiles[len(self._quantiles) // 2]), 1e-3)
         return 1 - (1 - _NORMAL_SHARE) / (1 + (raw - highest) / spread)
+
+
+def grid_of(height: int, width: int) -> tuple[int, int]:
+    """Returns the grid of a view: (columns, rows), each the most up to 16 that divides the view's side.
+
+    Args:
+        height: Rows of the view, at least 1.
+        width: Columns of the view, at least 1.
+    """
+    columns, rows = (
+        max(cells for cells in range(1, most + 1) if side % cells == 0)
+        for side, most in ((width, COLUMNS), (height, ROWS))
+    )
+    return columns, rows
 
 
 def residual_cells(

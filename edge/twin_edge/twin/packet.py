@@ -43,6 +43,8 @@ class Codec(enum.IntEnum):
 
     RAW = 0
     """For each state: u16 milliseconds since the first state, then the int8 values."""
+    DELTA = 1
+    """Predicted, quantized and entropy-coded with the tables of the bundle, see docs/codec.md."""
 
 
 _ALL_FLAGS: Final = Flags.KEY | Flags.HISTORICAL | Flags.CLOCK_UNSYNCED | Flags.SCENE_CUT
@@ -66,6 +68,22 @@ class Packet:
     """Milliseconds from the first state to each state, 0-65535, the first 0, never falling."""
     flags: Flags = field(default=Flags.NONE)
     """What is special about it."""
+    codec: Codec = Codec.RAW
+    """How the states stand in the payload."""
+    payload: bytes = b""
+    """The payload; not needed for the codec `RAW`, which is made from the states."""
+
+    @property
+    def payload_bytes(self) -> int:
+        """Length of the payload on the wire, bytes."""
+        count, length = self.states.shape
+        return len(self.payload) if self.codec != Codec.RAW else count * (_OFFSET.size + length)
+
+    @property
+    def header(self) -> PacketHeader:
+        """The header that it goes on the wire with."""
+        count, codec = len(self.states), int(self.codec)
+        return PacketHeader(self.flags, codec, count, self.model, self.session, self.seq, self.time_us)
 
     def encode(self) -> bytes:
         """Returns the packet as it goes on the wire.
@@ -78,27 +96,15 @@ class Packet:
             raise ValueError(f"states of type {states.dtype} and shape {states.shape} do not make a packet")
         if len(self.offsets_ms) != len(states) or not _ascend_from_zero(self.offsets_ms):
             raise ValueError("one offset for each state is needed, from 0 to 65535 ms, never falling")
-        if not 0 <= self.time_us <= MAX_TIME_US:
-            raise ValueError(f"the time {self.time_us} is not before the year 10000")
-        try:
-            header = _HEADER.pack(
-                VERSION,
-                self.flags,
-                Codec.RAW,
-                len(states),
-                self.model,
-                self.session,
-                self.seq,
-                self.time_us,
-            )
-        except struct.error as error:
-            raise ValueError(str(error)) from error
+        header = self.header.encode()
+        if self.codec != Codec.RAW:
+            return header + self.payload
         body = [_OFFSET.pack(offset) + state.tobytes() for offset, state in zip(self.offsets_ms, states, strict=True)]
         return b"".join([header, *body])
 
     @classmethod
     def decode(cls, data: bytes, *, state_length: int) -> Packet:
-        """Reads an untrusted packet.
+        """Reads an untrusted packet of the codec `RAW`; others take a `PacketReader`.
 
         Args:
             data: The payload of one MQTT message.
@@ -109,7 +115,7 @@ class Packet:
         """
         header = PacketHeader.decode(data)
         if header.codec != Codec.RAW:
-            raise MessageError(f"a packet has the unknown codec {header.codec}")
+            raise MessageError(f"a packet has the codec {header.codec}, which cannot be read without tables")
         size = _OFFSET.size + state_length
         if len(data) != HEADER_BYTES + header.count * size:
             raise MessageError(f"a packet of {header.count} states has {len(data)} bytes")
@@ -119,7 +125,10 @@ class Packet:
             raise MessageError("the times of a packet do not ascend from its first state")
         states = records[:, _OFFSET.size :].copy().view(np.int8)
         states.flags.writeable = False
-        return cls(header.model, header.session, header.seq, header.time_us, states, offsets, header.flags)
+        payload = data[HEADER_BYTES:]
+        return cls(
+            header.model, header.session, header.seq, header.time_us, states, offsets, header.flags, payload=payload
+        )
 
     def seqs(self) -> list[int]:
         """Returns the sequence number of each state."""
@@ -137,6 +146,24 @@ class PacketHeader:
     session: int
     seq: int
     time_us: int
+
+    def encode(self, *, flags: Flags | None = None) -> bytes:
+        """Returns the 24 bytes.
+
+        Args:
+            flags: Other flags than its own.
+
+        Raises:
+            ValueError: A field does not fit its place.
+        """
+        if not 0 <= self.time_us <= MAX_TIME_US:
+            raise ValueError(f"the time {self.time_us} is not before the year 10000")
+        flags = self.flags if flags is None else flags
+        fields = (self.codec, self.count, self.model, self.session, self.seq, self.time_us)
+        try:
+            return _HEADER.pack(VERSION, flags, *fields)
+        except struct.error as error:
+            raise ValueError(str(error)) from error
 
     @classmethod
     def decode(cls, data: bytes) -> PacketHeader:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from twin_edge.stage_times import StageTimes
@@ -19,3 +21,12 @@ def test_percentiles_of_the_newest_frames_only():
     assert spreads["b"].p50_ms == spreads["b"].p95_ms == 1
     assert times.spreads(newest=1)["a"].p50_ms == 249
     assert times.count == 250
+
+
+def test_stages_that_a_frame_did_not_have_do_not_count():
+    times = StageTimes(("always", "seldom", "never"))
+    for number in range(10):
+        times.next_row()[:] = (1, 7 if number % 5 == 0 else math.nan, math.nan)
+    spreads = times.spreads()
+    assert spreads["seldom"].p50_ms == spreads["seldom"].p95_ms == 7
+    assert "never" not in spreads

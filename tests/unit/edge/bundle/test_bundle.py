@@ -114,7 +114,7 @@ def test_compressed_member(bundle: Bundle) -> None:
 
 def test_unknown_schema(bundle: Bundle) -> None:
     tree = json.loads(_manifest_bytes(bundle)) | {"schema": 99}
-    with pytest.raises(ManifestError, match="schema 99, this release reads schema 1: upgrade twin-edge"):
+    with pytest.raises(ManifestError, match="schema 99, this release reads schema 2: upgrade twin-edge"):
         Bundle.from_bytes(rezipped(bundle, **{MANIFEST: json.dumps(tree).encode()}))
 
 
@@ -127,12 +127,15 @@ def test_unknown_schema(bundle: Bundle) -> None:
         (("state", "latent"), 0),
         (("state", "scale"), float("inf")),
         (("state", "scale"), True),
+        (("state", "deviation"), -0.1),
         (("gap", "rows"), 7),
         (("gap", "quantiles"), [3, 2, 1]),
         (("gap", "mean"), [1.0]),
         (("files", "encoder.tflite", "size"), -1),
         (("tensors", "encoder.input", "shape"), [1, 99999, 3]),
         (("quality", "frames"), "many"),
+        (("quality", "runtime_levels"), 256),
+        (("quality", "runtime_steps"), -1),
         (("operators", "encoder.tflite"), []),
         (("surprise",), 1),
     ],

@@ -10,18 +10,27 @@ from twin_edge.cameras import Frame, RigCamera
 from twin_edge.errors import CameraError
 from twin_edge.runtime import frames as frames_module
 from twin_edge.runtime.frames import FrameWorker
+from twin_edge.runtime.reporting import GapSchedule
+from twin_edge.runtime.sending import SendingConfig
 from twin_edge.twin import Flags, Packet, Twin
+from twin_edge.twin.codec import PacketReader
+from twin_edge.twin.gap import Gap
+
+AT_ONCE = SendingConfig(batch_ms=0)
 
 
 class FakeSink:
-    def __init__(self) -> None:
+    """Keeps what a subscriber would read."""
+
+    def __init__(self, twin: Twin) -> None:
         self.packets: list[Packet] = []
         self.wanted = False
+        self.works = True
+        self._reader = PacketReader(twin.bundle.codec)
 
     def publish(self, packet: Packet) -> bool:
-        length = packet.states.shape[1]
-        self.packets.append(Packet.decode(packet.encode(), state_length=length))
-        return False  # as without a broker: numbering goes on
+        self.packets.append(self._reader.read(packet.encode()))
+        return self.works
 
     def take_resync(self) -> bool:
         wanted, self.wanted = self.wanted, False
@@ -45,20 +54,21 @@ def keys(sink):
 
 
 def test_states_are_numbered_whether_they_are_sent_or_not(twin, frame):
-    sink = FakeSink()
-    worker = FrameWorker(twin, sink, session=7)
+    sink = FakeSink(twin)
+    worker = FrameWorker(twin, sink, session=7, sending=AT_ONCE)
     for _ in range(3):
         worker.work(frame)
     assert [packet.seq for packet in sink.packets] == [0, 1, 2]
     assert {packet.session for packet in sink.packets} == {7}
     assert {packet.model for packet in sink.packets} == {twin.bundle.model_id}
     assert sink.packets[0].time_us == frame.time_us
-    np.testing.assert_array_equal(sink.packets[0].states[0], twin.encode(twin.make_view(frame.image)))
+    off = sink.packets[0].states[0] - twin.encode(twin.make_view(frame.image)).astype(int)
+    assert (np.abs(off) <= np.array(twin.bundle.codec.levels[1].steps)).all()
 
 
 def test_first_state_and_a_resync_make_key_packets(twin, frame):
-    sink = FakeSink()
-    worker = FrameWorker(twin, sink, session=1)
+    sink = FakeSink(twin)
+    worker = FrameWorker(twin, sink, session=1, sending=AT_ONCE)
     worker.work(frame)
     worker.work(frame)
     sink.wanted = True
@@ -68,8 +78,8 @@ def test_first_state_and_a_resync_make_key_packets(twin, frame):
 
 
 def test_key_packets_come_every_ten_seconds(twin, frame, monkeypatch):
-    sink = FakeSink()
-    worker = FrameWorker(twin, sink, session=1)
+    sink = FakeSink(twin)
+    worker = FrameWorker(twin, sink, session=1, sending=AT_ONCE)
     now_s = [1000.0]
     monkeypatch.setattr(frames_module.time, "monotonic", lambda: now_s[0])
     for _ in range(25):
@@ -79,8 +89,8 @@ def test_key_packets_come_every_ten_seconds(twin, frame, monkeypatch):
 
 
 def test_the_last_state_is_published_again_under_its_number(twin, frame):
-    sink = FakeSink()
-    worker = FrameWorker(twin, sink, session=1)
+    sink = FakeSink(twin)
+    worker = FrameWorker(twin, sink, session=1, sending=AT_ONCE)
     worker.publish_last()
     assert not sink.packets
     worker.work(frame)
@@ -91,7 +101,7 @@ def test_the_last_state_is_published_again_under_its_number(twin, frame):
 
 
 def test_frames_of_any_size_and_clocks_that_go_back(twin):
-    worker = FrameWorker(twin, FakeSink(), session=1)
+    worker = FrameWorker(twin, FakeSink(twin), session=1)
     later_us = time.time_ns() // 1000 + 10_000_000
     for shape in ((480, 640, 3), (33, 1000, 3), (64, 64, 3), (1, 1, 3)):
         worker.work(Frame(np.full(shape, 90, np.uint8), later_us, 0))
@@ -102,4 +112,25 @@ def test_frames_of_any_size_and_clocks_that_go_back(twin):
 
 def test_what_is_no_color_image_is_a_camera_error(twin):
     with pytest.raises(CameraError):
-        FrameWorker(twin, FakeSink(), session=1).work(Frame(np.zeros((48, 64), np.uint8), 0, 0))
+        FrameWorker(twin, FakeSink(twin), session=1).work(Frame(np.zeros((48, 64), np.uint8), 0, 0))
+
+
+def test_every_state_is_published_and_some_frames_are_rendered(twin, frame, monkeypatch):
+    gaps = iter([0.1] * 4 + [0.97, 0.999, 0.2] + [0.1] * 9)
+    monkeypatch.setattr(twin, "compare", lambda _view, _rendering: Gap(next(gaps), 1.0))
+    monkeypatch.setattr(frames_module.time, "monotonic", lambda: 1000.0)
+    sink = FakeSink(twin)
+    worker = FrameWorker(twin, sink, session=1, schedule=GapSchedule(3), sending=AT_ONCE)
+    rendered = []
+    for number in range(20):
+        before = worker.measured
+        worker.work(frame)
+        if worker.measured > before:
+            rendered.append(number)
+    assert rendered == [0, 3, 6, 9, 12, 13, 14, 17]
+    assert len(sink.packets) == worker.frames == 20
+    spreads = worker.times.spreads()
+    assert spreads["render"].p50_ms > 0
+    worker.camera_went_away()
+    worker.work(frame)
+    assert worker.measured == 9

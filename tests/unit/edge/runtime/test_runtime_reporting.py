@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_edge.runtime.reporting import RecentGap, ReportSchedule, SyncJudge
+from twin_edge.runtime.reporting import GapSchedule, RecentGap, ReportSchedule, SyncJudge
 
 FRAME_S = 1 / 30
 
@@ -85,3 +85,55 @@ def test_heartbeat_after_a_minute_without_change():
     schedule = ReportSchedule()
     due = [s for s in range(130) if schedule.is_due(float(s), gap=0.5, in_sync=True, properties={})]
     assert due == [0, 60, 120]
+
+
+def measured_frames(schedule, gaps, fps):
+    """Returns the numbers of the frames that a schedule measures, given what each would have shown."""
+    numbers = []
+    for number, gap in enumerate(gaps):
+        if schedule.is_due(number / fps):
+            numbers.append(number)
+            schedule.measured(gap, number / fps, in_sync=True)
+    return numbers
+
+
+def test_every_nth_frame_is_measured_while_all_is_calm():
+    assert measured_frames(GapSchedule(5), [0.5] * 16, 30) == [0, 5, 10, 15]
+    assert measured_frames(GapSchedule(1), [0.5] * 4, 30) == [0, 1, 2, 3]
+
+
+def test_a_slow_camera_is_measured_five_times_a_second():
+    assert measured_frames(GapSchedule(100), [0.5] * 9, 8) == [0, 2, 4, 6, 8]
+    assert measured_frames(GapSchedule(100), [0.5] * 4, 2) == [0, 1, 2, 3]
+
+
+def test_something_strange_is_looked_at_closely_until_it_is_over():
+    gaps = [0.5] * 6 + [0.999] * 6 + [0.5] * 12
+    assert measured_frames(GapSchedule(5), gaps, 30) == [0, 5, 10, 11, 12, 17, 22]
+
+
+def test_out_of_sync_every_frame_is_measured_and_a_new_start_measures_at_once():
+    schedule = GapSchedule(5)
+    assert schedule.is_due(0.0)
+    schedule.measured(0.1, 0.0, in_sync=False)
+    assert schedule.is_due(0.01)
+    schedule.measured(0.1, 0.01, in_sync=True)
+    assert not schedule.is_due(0.02)
+    schedule.restart()
+    assert schedule.is_due(0.03)
+
+
+def test_seldom_measuring_delays_being_out_of_sync_by_no_more_than_a_fifth_of_a_second():
+    def noticed_s(every):
+        schedule, judge = GapSchedule(every), SyncJudge()
+        for number in range(300):
+            now_s = number / 30
+            gap = 1.0 if number >= 62 else 0.5
+            if schedule.is_due(now_s):
+                schedule.measured(gap, now_s, in_sync=judge.judge(gap, now_s))
+            if not judge.in_sync:
+                return now_s
+        return None
+
+    assert noticed_s(100) - noticed_s(1) <= 0.2
+    assert noticed_s(5) - noticed_s(1) <= 4 / 30 + 1e-9

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from twin_edge.twin.gap import COLUMNS, ROWS, GapMeter, calibrate, residual_cells
+from twin_edge.twin.gap import COLUMNS, ROWS, GapMeter, calibrate, grid_of, residual_cells
 
 SIZE = 64
 
@@ -83,3 +83,10 @@ def test_a_place_that_only_training_has_shown_is_not_strange() -> None:
     together = GapMeter(calibrate(unseen, trained), SIZE, SIZE)(elsewhere[0], RENDERING).score
     assert together < alone
     assert together < 0.99 < alone
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "grid"), [(128, 128, (16, 16)), (28, 28, (14, 14)), (96, 50, (10, 16)), (17, 37, (1, 1))]
+)
+def test_grid_divides_the_view(height: int, width: int, grid: tuple[int, int]) -> None:
+    assert grid_of(height, width) == grid

@@ -1,0 +1,1 @@
+"""What the benchmark scripts share: clips, the methods compared, rates, plots."""

@@ -1,0 +1,98 @@
+"""The clips that methods are compared on: what a training run was tested with."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from twin_edge.cameras import open_camera
+from twin_edge.errors import ConfigError
+from twin_training.recipe import Recipe, recipe_from_json
+from twin_training.recordings import RIG, record
+
+_RIG_FPS: Final = 30.0
+_DEFAULT_FPS: Final = 30.0
+
+Views = npt.NDArray[np.uint8]
+"""Consecutive views, uint8 RGB of shape (n, size, size, 3), 0-255."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A subject's views, apart in training and test."""
+
+    name: str
+    """The run's name."""
+    fps: float
+    """Views per second."""
+    fixed: bool
+    """Whether the subject stays where it is, so that it needs no pose."""
+    train: tuple[Views, ...]
+    """Sequences to learn from, in time order."""
+    test: tuple[Views, ...]
+    """Sequences to measure on; for a method that learns nothing, each is a clip of its own."""
+
+    @property
+    def frames(self) -> int:
+        """Number of test views."""
+        return sum(map(len, self.test))
+
+    def kbps(self, bytes_per_frame: float) -> float:
+        """Returns kilobits per second."""
+        return bytes_per_frame * self.fps * 8 / 1000
+
+
+def load_clip(run: Path) -> Clip:
+    """Records a run's subject again and takes its test views from the run folder.
+
+    Raises:
+        ConfigError: It is no run folder.
+        TwinEdgeError: The subject is not there any more.
+    """
+    try:
+        recipe = recipe_from_json(json.loads((run / "recipe.json").read_bytes()))
+        subject = str(json.loads((run / "metrics.json").read_bytes())["subject"])
+        with np.load(io.BytesIO((run / "dataset.npz").read_bytes()), allow_pickle=False) as saved:
+            test: Views = saved["test"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{run} is not a finished run ({error})", fix="train first: make train convert") from error
+    seen = 0
+
+    def report(done: int, _total: int | None) -> None:
+        nonlocal seen
+        seen = done
+
+    dataset = record(subject, recipe, report)
+    if subject in RIG:
+        length = recipe.data.rig_frames
+        return Clip(
+            name=run.name,
+            fps=_RIG_FPS / recipe.data.rig_stride,
+            fixed=True,
+            train=cut(dataset.train, length),
+            test=cut(test, length),
+        )
+    fps = _fps(subject, seen, recipe)
+    return Clip(name=run.name, fps=fps, fixed=False, train=(dataset.train,), test=(test,))
+
+
+def cut(views: Views, length: int) -> tuple[Views, ...]:
+    """Cuts views into sequences of one length; the last may be shorter."""
+    return tuple(views[start : start + length] for start in range(0, len(views), length))
+
+
+def _fps(subject: str, frames: int, recipe: Recipe) -> float:
+    """Returns the rate of the views: that of the camera, thinned out as the recording was."""
+    camera = open_camera(subject)
+    try:
+        camera.open()
+        return (camera.fps or _DEFAULT_FPS) / max(1, math.ceil(frames / recipe.data.max_frames))
+    finally:
+        camera.close()

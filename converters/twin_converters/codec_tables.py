@@ -1,0 +1,261 @@
+"""Fits the tables of codec 1 to the states of one subject: steps, predictors, frequencies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from twin_edge.errors import ConversionError
+from twin_edge.twin.codec.profile import Profile
+from twin_edge.twin.codec.tables import (
+    CONTEXTS,
+    ESCAPE,
+    INTRA,
+    LARGEST,
+    SYMBOLS,
+    TOTAL,
+    WEIGHT_ONE,
+    CodecTables,
+    Level,
+)
+
+LOSSES_DB: Final = (0.05, 0.2, 0.5, 1.0, 2.0)
+"""What quantization may cost at each level, dB of PSNR."""
+TRADEOFF: Final = 0.1
+"""Squared steps for a bit; measured: 0.05 to 0.15 are equally good, more is worse."""
+_TABLES: Final = 48
+_ROUNDS: Final = 5
+_CLUSTER_ROUNDS: Final = 8
+_HOLD: Final = 0.9
+"""A value whose correlation with the last one is above this is best held: the zeros are worth more than the rest."""
+_MUCH_LESS: Final = 4
+"""Sixteenths by which the mean weight of a sparse sequence must be lower to be worth a mode of its own."""
+_MAX_STEP: Final = 255
+_PRIOR: Final = 8.0
+_INTRA_EVERY: Final = 4
+_RARELY: Final = 1e-3
+_PROBE_STATES: Final = 16
+_PROBE_STEP: Final = 4
+_LEAST_STATES: Final = 20
+
+States = npt.NDArray[np.int8]
+Reals = npt.NDArray[np.float64]
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """States of consecutive frames."""
+
+    states: States
+    """int8 of shape (n, length), in time order."""
+    sparse: bool = False
+    """Whether the frames are further apart than those of a live camera; such a sequence may get a mode of its own."""
+
+
+def sensitivity(render: Callable[[States], Pixels], states: States) -> Reals:
+    """Returns the mean squared error that one int8 step of each state value makes in the rendering.
+
+    Args:
+        render: Returns the rendering of a state, uint8 of shape (height, width, 3).
+        states: Typical states, int8 of shape (n, length); some of them are used.
+
+    Returns:
+        float64 of shape (length,), 0-255 squared, at least 1e-6.
+    """
+    chosen = states[np.linspace(0, len(states) - 1, min(_PROBE_STATES, len(states))).round().astype(int)]
+    total = np.zeros(states.shape[1])
+    for state in chosen:
+        rendering = render(state).astype(np.float32)
+        for place, value in enumerate(state.tolist()):
+            probe = state.copy()
+            probe[place] = value + (_PROBE_STEP if value < 0 else -_PROBE_STEP)
+            total[place] += float(np.mean((render(probe) - rendering) ** 2))
+    return np.maximum(total / (len(chosen) * _PROBE_STEP**2), 1e-6)
+
+
+def fit(
+    sequences: Sequence[Recorded], importance: Reals, mse: float, losses_db: Sequence[float] = LOSSES_DB
+) -> CodecTables:
+    """Fits tables.
+
+    Args:
+        sequences: States of the training part; at least one sequence that is not sparse, 20 states in all.
+        importance: Mean squared image error of one int8 step of each value, float of shape (length,), above 0.
+        mse: Mean squared error of the twin itself, 0-255 squared: what quantization is compared with.
+        losses_db: What quantization may cost at each level, rising.
+
+    Raises:
+        ConversionError: There are too few states.
+    """
+    if sum(len(one.states) for one in sequences) < _LEAST_STATES or all(one.sparse for one in sequences):
+        raise ConversionError("there are too few consecutive states to fit the codec", fix="record more of the subject")
+    return _Fit(sequences, np.asarray(importance, np.float64), max(mse, 1e-3), losses_db).run()
+
+
+class _Fit:
+    def __init__(
+        self, sequences: Sequence[Recorded], importance: Reals, mse: float, losses_db: Sequence[float]
+    ) -> None:
+        self._importance = importance
+        self._mse = mse
+        length = sequences[0].states.shape[1]
+        means = np.clip(np.rint(np.concatenate([one.states for one in sequences]).mean(0)), -128, 127)
+        weights = [np.zeros(length, np.int64), _weights([one for one in sequences if not one.sparse], means)]
+        sparse = [one for one in sequences if one.sparse]
+        if sparse:
+            lower = _weights(sparse, means)
+            if (weights[1] - lower).mean() > _MUCH_LESS:
+                weights.append(lower)
+        self._sequences = [
+            (one.states.astype(np.int64), len(weights) - 1 if one.sparse else 1) for one in sequences
+        ]  # fmt: skip
+        # Errors that are equally large in the picture for every value: the best there is at a given rate.
+        self._targets = [mse * (10 ** (loss / 10) - 1) for loss in losses_db]
+        self._usual = [float(np.sqrt(12 * target / length)) for target in self._targets]
+        self._sizes = list(self._usual)
+        any_table = ((tuple([_TABLES // 2] * length),) * CONTEXTS,) * len(weights)
+        self._tables = CodecTables(
+            tuple(int(n) for n in means),
+            tuple(tuple(int(n) for n in row) for row in weights),
+            tuple(_whole(row) for row in _laplace_family()),
+            tuple(Level(self._steps(size), TRADEOFF, 0.0, 0.0, any_table) for size in self._sizes),
+        )
+
+    def run(self) -> CodecTables:
+        """Codes everything, fits steps and frequencies to what came out, and again until both agree."""
+        for turn in range(_ROUNDS):
+            results = [self._code(level) for level in range(len(self._sizes))]
+            levels = [self._adjust(level, *results[level], turn=turn) for level in range(len(results))]
+            frequencies, indices = _cluster(np.stack([counts for counts, _, _ in results]))
+            self._tables = CodecTables(
+                self._tables.means,
+                self._tables.weights,
+                frequencies,
+                tuple(replace(level, tables=index) for level, index in zip(levels, indices, strict=True)),
+            )
+        return self._tables
+
+    def _adjust(self, number: int, counts: Reals, error: float, bits: float, *, turn: int) -> Level:
+        level = self._tables.levels[number]
+        steps = level.steps
+        if turn < _ROUNDS - 2:
+            wanted = self._sizes[number] * np.sqrt(self._targets[number] / max(error, 1e-9))
+            # A subject that hardly moves here would make steps without end, and it may move elsewhere.
+            self._sizes[number] = float(np.clip(wanted, self._usual[number] / 4, self._usual[number] * 4))
+            steps = self._steps(self._sizes[number])
+        elif turn == _ROUNDS - 2 and number:
+            # The finest level sends every value: what rests here may move elsewhere.
+            used = counts.sum((0, 1))
+            moves = 1 - used[:, LARGEST] / np.maximum(used.sum(1), 1)
+            steps = tuple(step if share > _RARELY else 0 for step, share in zip(steps, moves.tolist(), strict=True))
+        loss = 10 * np.log10(1 + error / self._mse)
+        return replace(level, steps=steps, bits=round(bits, 2), loss_db=round(float(loss), 3))
+
+    def _steps(self, size: float) -> tuple[int, ...]:
+        steps = np.clip(np.rint(size / np.sqrt(self._importance)), 1, _MAX_STEP)
+        return tuple(int(n) for n in steps)
+
+    def _code(self, level: int) -> tuple[Reals, float, float]:
+        """Codes all sequences.
+
+        Returns:
+            How often each symbol was used, by mode, context and value; mean squared image error; mean bits of a state.
+        """
+        tables = self._tables
+        profiles = [Profile(tables, level, mode) for mode in range(len(tables.weights))]
+        alone = profiles[INTRA]
+        counts = np.zeros((len(profiles), CONTEXTS, tables.length, SYMBOLS))
+        error = bits = 0.0
+        coded = timed = 0
+        for states, mode in self._sequences:
+            profile, activity = profiles[mode], 0
+            last = tables.mean_state
+            for row, state in enumerate(states):
+                if row % _INTRA_EVERY == 0:
+                    steps, contexts, _ = alone.quantize(state, alone.predict(last), 0)
+                    _count(counts[INTRA], alone, steps, contexts)
+                    if row == 0:
+                        last = alone.reconstruct(alone.predict(last), steps)
+                        continue
+                predicted = profile.predict(last)
+                steps, contexts, activity = profile.quantize(state, predicted, activity >> 1)
+                cost = _count(counts[mode], profile, steps, contexts)
+                last = profile.reconstruct(predicted, steps)
+                error += float(self._importance @ ((state - last) ** 2))
+                coded += 1
+                if mode == 1:
+                    timed += 1
+                    bits += cost
+        return counts, error / max(coded, 1), bits / max(timed, 1)
+
+
+def _weights(sequences: Sequence[Recorded], means: Reals) -> npt.NDArray[np.int64]:
+    """Returns how much of the distance to the mean is still there in the next state, sixteenths."""
+    last = np.concatenate([one.states[:-1] for one in sequences]) - means
+    now = np.concatenate([one.states[1:] for one in sequences]) - means
+    share = (last * now).sum(0) / np.maximum((last * last).sum(0), 1)
+    whole = np.clip(np.rint(share * WEIGHT_ONE), 0, WEIGHT_ONE).astype(np.int64)
+    return np.where(share > _HOLD, WEIGHT_ONE, whole)
+
+
+def _count(counts: Reals, profile: Profile, steps: list[int], contexts: list[int]) -> float:
+    """Counts the symbols of a state, an array of shape (contexts, length, symbols); returns their bits."""
+    if not steps:
+        return 0.0
+    symbols = np.array([step + LARGEST if -LARGEST <= step <= LARGEST else ESCAPE for step in steps])
+    np.add.at(counts, (np.array(contexts), np.array(profile.sent), symbols), 1)
+    costs, indices = profile.tables.costs, profile.indices
+    return sum(costs[indices[c][place]][s] for place, (c, s) in enumerate(zip(contexts, symbols, strict=True)))
+
+
+def _laplace_family() -> Reals:
+    """Returns probabilities of the symbols, from nearly always zero to nearly even, of shape (tables, symbols)."""
+    sizes = np.abs(np.arange(ESCAPE) - LARGEST)
+    rows = np.exp(-sizes[np.newaxis] / np.geomspace(0.15, 12, _TABLES)[:, np.newaxis])
+    rows /= rows.sum(1, keepdims=True)
+    return np.concatenate([0.999 * rows, np.full((_TABLES, 1), 0.001)], axis=1)
+
+
+def _whole(probabilities: Reals) -> tuple[int, ...]:
+    """Returns frequencies of 1 or more that add up as the coder wants."""
+    whole = 1 + np.floor(probabilities * (TOTAL - SYMBOLS)).astype(int)
+    whole[whole.argmax()] += TOTAL - whole.sum()
+    return tuple(int(n) for n in whole)
+
+
+def _cluster(counts: Reals) -> tuple[tuple[tuple[int, ...], ...], list[tuple[tuple[tuple[int, ...], ...], ...]]]:
+    """Finds the few tables that code many histograms best.
+
+    Args:
+        counts: How often each symbol was used, of shape (levels, modes, contexts, length, symbols).
+
+    Returns:
+        The frequencies of the tables, and the number of the table by level, mode, context and value.
+    """
+    # A histogram of few symbols leans on those of the other values in its place.
+    shared = counts.sum(3, keepdims=True) + 1e-3
+    flat = (counts + _PRIOR * shared / shared.sum(-1, keepdims=True)).reshape(-1, SYMBOLS)
+    family = _laplace_family()
+    for _ in range(_CLUSTER_ROUNDS):
+        nearest = (flat @ -np.log2(family).T).argmin(1)
+        for number in range(_TABLES):
+            members = flat[nearest == number]
+            if len(members):
+                total = members.sum(0) + family[number]
+                family[number] = total / total.sum()
+    frequencies = tuple(_whole(row) for row in family)
+    nearest = (flat @ -np.log2(np.array(frequencies) / TOTAL).T).argmin(1)
+    # Tables that nobody uses do not travel.
+    kept = sorted(set(nearest.tolist()))
+    places = {number: place for place, number in enumerate(kept)}
+    named = np.array([places[number] for number in nearest.tolist()]).reshape(counts.shape[:-1])
+    return tuple(frequencies[number] for number in kept), [_nested(level) for level in named]
+
+
+def _nested(level: npt.NDArray[np.int64]) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    return tuple(tuple(tuple(int(n) for n in row) for row in mode) for mode in level)

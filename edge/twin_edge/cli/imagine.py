@@ -1,0 +1,46 @@
+"""`twin-edge imagine`: renderings of states that no camera has seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from twin_edge.cli.common import run_command
+
+HELP = """Render random states: what the twin believes its subject can look like.
+
+The latent is drawn from the prior, the Gaussian that the generator was trained on, and rendered by the generator of the
+bundle on this machine's TFLite runtime. Equal seeds give equal samples.
+
+\b
+  twin-edge imagine bundles/rig.twin --random 32 --out sheet.png
+  twin-edge imagine bundles/digits.twin --random 100 --seed 7 --scale 0.8
+"""
+
+
+def command(
+    *,
+    bundle: Annotated[Path, typer.Argument(help="The .twin file.", show_default=False)],
+    random: Annotated[int, typer.Option(metavar="N", min=1, max=256, help="How many samples of the prior.")] = 32,
+    seed: Annotated[int, typer.Option(metavar="S", min=0, help="Seed of the samples.")] = 0,
+    scale: Annotated[
+        float,
+        typer.Option(
+            metavar="X", min=0.0, max=4.0, help="Spread: 1 is the prior's, less gives safer samples, more alike."
+        ),
+    ] = 1.0,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The contact sheet, a PNG file.")] = Path("imagined.png"),
+    debug: Annotated[bool, typer.Option("--debug", help="Show debug logs and tracebacks.")] = False,
+) -> None:
+    """Renders random states; see the command's help."""
+
+    def imagine() -> None:
+        from twin_edge.bundle import Bundle
+        from twin_edge.imagining import write_sheet
+
+        write_sheet(Bundle.open(bundle), out, random, seed=seed, scale=scale)
+        typer.echo(f"{random} samples: {out}", err=True)
+
+    run_command(imagine, debug=debug)

@@ -1,0 +1,103 @@
+"""Renderings of states that no camera has seen: samples of the prior.
+
+The prior is what the generator was trained to turn into believable renderings: latent values that are independent
+Gaussians around 0. The pose stays what it is for a subject in its usual place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from twin_edge.bundle import Bundle, StateSpec
+from twin_edge.errors import ConfigError
+from twin_edge.files import write_atomic
+from twin_edge.images import Image
+from twin_edge.models import Quantization, Runtime
+from twin_edge.pictures import contact_sheet
+from twin_edge.twin import Twin
+
+MOST_ON_SHEET: Final = 256
+"""Most renderings on one sheet."""
+MOST_SCALE: Final = 4.0
+"""Widest spread of the samples, in deviations of the prior."""
+
+
+def draw_states(state: StateSpec, count: int, seed: int, scale: float = 1.0) -> npt.NDArray[np.int8]:
+    """Draws states from the prior.
+
+    Args:
+        state: Layout of the states.
+        count: How many, at least 1.
+        seed: Seed of the draw, >= 0; equal seeds give equal states, and a longer draw starts with a shorter one.
+        scale: Spread, 0 to 4: 1 is the prior, 0 its mean, less than 1 gives samples that are safer and more alike.
+
+    Returns:
+        int8 of shape (count, state length); the pose part is 0.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
+    if count < 1 or seed < 0 or not 0 <= scale <= MOST_SCALE:
+        raise ConfigError(
+            f"{count} samples of seed {seed} and scale {scale:g} cannot be drawn",
+            fix=f"take at least 1 sample, a seed of 0 or more and a scale from 0 to {MOST_SCALE:g}",
+        )
+    normal = np.random.default_rng(seed).standard_normal((count, state.latent))
+    states = np.zeros((count, state.length), np.int8)
+    real = normal * state.deviation * scale
+    states[:, len(state.pose) :] = Quantization(state.scale, state.zero_point).quantize(real)
+    return states
+
+
+def imagine(
+    bundle: Bundle, count: int, *, seed: int = 0, scale: float = 1.0, runtime: Runtime | None = None
+) -> Iterator[Image]:
+    """Renders samples of the prior.
+
+    Args:
+        bundle: The twin.
+        count: How many samples, at least 1.
+        seed: Seed of the draw, >= 0.
+        scale: Spread; see `draw_states`.
+        runtime: The TFLite runtime; the preferred installed one when None.
+
+    Yields:
+        Renderings, uint8 RGB of shape (height, width, 3).
+
+    Raises:
+        ConfigError: A value is out of range.
+        IncompatibleRuntimeError: The runtime cannot run this bundle.
+        IntegrityError: The models are not the ones that the manifest describes.
+    """
+    states = draw_states(bundle.manifest.state, count, seed, scale)
+    twin = Twin(bundle, runtime, encodes=False)
+    for state in states:
+        yield twin.render(state)
+
+
+def write_sheet(bundle: Bundle, path: Path, count: int, *, seed: int = 0, scale: float = 1.0) -> None:
+    """Writes a contact sheet of samples of the prior.
+
+    Args:
+        bundle: The twin.
+        path: The PNG file.
+        count: How many samples, 1 to 256.
+        seed: Seed of the draw, >= 0.
+        scale: Spread; see `draw_states`.
+
+    Raises:
+        ConfigError: A value is out of range.
+        IncompatibleRuntimeError: No runtime that is installed can run this bundle.
+        TwinEdgeError: The file cannot be written; an older one stays.
+    """
+    if count > MOST_ON_SHEET:
+        raise ConfigError(f"{count} samples do not fit on a sheet", fix=f"take {MOST_ON_SHEET} at most")
+    renderings = list(imagine(bundle, count, seed=seed, scale=scale))
+    labels = [f"#{number}" for number in range(count)]
+    write_atomic(path, contact_sheet(renderings, labels, columns=max(8, math.isqrt(count))))

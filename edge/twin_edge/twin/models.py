@@ -1,0 +1,102 @@
+"""The models of one twin, ready to run: views to states, states to renderings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+
+from twin_edge.images import Image
+from twin_edge.models.engine import Quantization
+from twin_edge.models.networks import Encoder, Generator, State
+from twin_edge.models.runtimes import Runtime
+from twin_edge.twin.composition import Compositor
+from twin_edge.models.pose import PoseSpec
+from twin_edge.twin.tracking import Tracker
+
+
+@dataclass(frozen=True, slots=True)
+class TwinParts:
+    """What the models of a twin are made of."""
+
+    generator: bytes
+    """The verified bytes of `generator.tflite`."""
+    encoder: bytes | None
+    """The verified bytes of `encoder.tflite`; None for one who only renders."""
+    latent: Quantization
+    """Real values of the int8 latent, and of the encoder's output."""
+    size: tuple[int, int]
+    """Height and width of views and renderings, pixels."""
+    pose: PoseSpec | None = None
+    """How poses stand in states; None for a fixed subject."""
+    plate: Image | None = None
+    """The background under the canvas, uint8 RGB of shape (height, width, 3); None for a fixed subject."""
+
+
+class TwinModels:
+    """Encodes and renders; one thread uses one.
+
+    Args:
+        parts: What to run.
+        runtime: What to run it on.
+        threads: CPU threads for one inference.
+
+    Attributes:
+        encoder: The encoder; None for one who only renders.
+        generator: The generator.
+
+    Raises:
+        IncompatibleRuntimeError: The runtime cannot run the models.
+    """
+
+    def __init__(self, parts: TwinParts, runtime: Runtime, *, threads: int = 1) -> None:
+        self.generator = Generator(parts.generator, runtime, parts.latent, threads=threads)
+        self.encoder = None if parts.encoder is None else Encoder(parts.encoder, runtime, threads=threads)
+        self._side = 0 if self.encoder is None else self.encoder.model.input_shape[1]
+        self._pose = parts.pose
+        self._latent_start = 0 if parts.pose is None else len(parts.pose.steps)
+        self._compositor = None if parts.plate is None else Compositor(parts.plate)
+        self._tracker: Tracker | None = None
+        if self.encoder is not None and parts.pose is not None:
+            self._tracker = Tracker(self.encoder, parts.latent, parts.pose, parts.size[0], self._side)
+
+    def encode(self, view: Image, near: State | None = None) -> State:
+        """Returns the state of a view.
+
+        Args:
+            view: uint8 RGB of shape (height, width, 3).
+            near: The state of the frame before, near which a moving subject is looked for; without it the search
+                starts from the middle, and takes longer. A fixed subject needs none.
+
+        Returns:
+            int8 of shape (state length,).
+
+        Raises:
+            RuntimeError: There is no encoder.
+        """
+        if self.encoder is None:
+            raise RuntimeError("this twin was loaded to render only")
+        if self._tracker is not None:
+            return self._tracker(view, near)
+        if view.shape[0] != self._side:
+            width = self.encoder.model.input_shape[2]
+            view = cv2.resize(view, (width, self._side), interpolation=cv2.INTER_AREA).reshape(self._side, width, -1)
+        return self.encoder(view)
+
+    def read_at(self, view: Image, state: State) -> State:
+        """Returns the state of a view whose pose is known to be that of `state`; see `encode`."""
+        return self.encode(view) if self._tracker is None else self._tracker.read_at(view, state)
+
+    def render(self, state: State) -> Image:
+        """Returns the rendering of a state.
+
+        Args:
+            state: int8 of shape (state length,).
+
+        Returns:
+            uint8 RGB of shape (height, width, 3), 0-255.
+        """
+        image = self.generator(state[self._latent_start :])
+        if self._pose is None or self._compositor is None:
+            return image
+        return self._compositor(image, self._pose.dequantize(state[: self._latent_start]))

@@ -1,0 +1,189 @@
+"""The linear twin, in closed form: where encoder and generator start from.
+
+Principal components say what the latent values shall mean, ridge regression makes an encoder that reads them off a small crop,
+least squares say what the generator has to draw for them, and a dictionary of blocks lets a small network draw it.
+No step of gradient descent is needed for a twin that is about as good as principal components can be; training then
+makes it better than that. Left to itself, a network would need most of a training to get this far, and on frames that it has
+not seen it would not get as far at all (docs/training.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from twin_training.recordings import Views
+
+_MOST_SAMPLES: Final = 1600
+_SIDE: Final = 64
+_FILL_ROUNDS: Final = 3
+_RIDGES: Final = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+_HELD_OUT: Final = 0.15
+_ROWS_AT_ONCE: Final = 8
+_DEVIATIONS: Final = 4.0
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class LinearMap:
+    """An affine map: ``outputs = inputs @ weights + bias``."""
+
+    weights: Floats
+    """float32 of shape (inputs, outputs)."""
+    bias: Floats
+    """float32 of shape (outputs,)."""
+
+    def __call__(self, inputs: Floats) -> Floats:
+        """Returns the outputs of inputs, float32 of shape (n, inputs)."""
+        return np.asarray(inputs @ self.weights + self.bias, np.float32)
+
+
+def principal_coefficients(canvases: Views, seen: npt.NDArray[np.uint8] | None, count: int) -> Floats:
+    """Returns the coefficients of each canvas on the leading principal components, strongest first.
+
+    What a canvas does not show is filled in with what the components make of the rest, again and again: expectation
+    maximization for data with holes (Roweis, "EM algorithms for PCA and SPCA", NIPS 1997).
+
+    Args:
+        canvases: uint8 RGB of shape (n, size, size, 3).
+        seen: 255 where a canvas shows something, uint8 of shape (n, size, size); everywhere when None.
+        count: How many components.
+
+    Returns:
+        float32 of shape (n, count), each column of mean 0, its deviation that of the component, in units of the
+        root of the summed squared error over all values of a canvas; with fewer components to be had, the rest is 0.
+    """
+    pixels = _reduced(canvases)
+    holes = None if seen is None else _reduced(np.repeat(seen[..., np.newaxis], 3, -1)) < 1
+    every = max(1, -(-len(pixels) // _MOST_SAMPLES))
+    sample = pixels[::every].copy()
+    rounds = 1 if holes is None or not holes.any() else _FILL_ROUNDS
+    for turn in range(rounds):
+        mean = sample.mean(0)
+        components = _components(sample - mean, count)
+        if turn < rounds - 1 and holes is not None:
+            rebuilt = mean + ((sample - mean) @ components.T) @ components
+            sample = np.where(holes[::every], rebuilt, pixels[::every])
+    centered = pixels - mean
+    if holes is not None:
+        for _ in range(_FILL_ROUNDS):
+            rebuilt = (centered @ components.T) @ components
+            centered = np.where(holes, rebuilt, pixels - mean)
+    coefficients = np.zeros((len(pixels), count), np.float32)
+    coefficients[:, : len(components)] = centered @ components.T
+    return np.asarray(coefficients - coefficients.mean(0), np.float32)
+
+
+def ridge(inputs: Floats, targets: Floats, importance: Floats) -> LinearMap:
+    """Returns the affine map that predicts targets from inputs.
+
+    How strongly it is damped is chosen on the last part of the samples, and all of them make the final map.
+
+    Args:
+        inputs: float32 of shape (n, inputs), in time order.
+        targets: float32 of shape (n, outputs).
+        importance: How much an error of each output counts, float32 of shape (outputs,).
+    """
+    first = max(1, round(len(inputs) * (1 - _HELD_OUT)))
+    mean, middle = inputs.mean(0), targets.mean(0)
+    x, y = inputs - mean, targets - middle
+    known, held = x[:first].T @ x[:first], x[first:].T @ x[first:]
+    known_product, held_product = x[:first].T @ y[:first], x[first:].T @ y[first:]
+    errors = []
+    for damping in _RIDGES:
+        weights = _solve(known, known_product, damping)
+        errors.append(float((np.square(x[first:] @ weights - y[first:]).mean(0) * importance).sum()))
+    best = _RIDGES[int(np.argmin(errors))]
+    weights = _solve(known + held, known_product + held_product, best)
+    return LinearMap(weights, np.asarray(middle - mean @ weights, np.float32))
+
+
+def drawing_basis(
+    latents: Floats, canvases: npt.NDArray[np.uint8], seen: npt.NDArray[np.uint8] | None
+) -> tuple[Floats, Floats]:
+    """Returns what to draw for a latent: mean image and one image for each latent value, by least squares.
+
+    Args:
+        latents: float32 of shape (n, latent).
+        canvases: What to draw, uint8 of shape (n, size, size, channels).
+        seen: 255 where a canvas shows something, uint8 of shape (n, size, size); everywhere when None.
+
+    Returns:
+        Mean, float32 of shape (size, size, channels), and basis, float32 of shape (latent, size, size, channels), so
+        that ``mean + latent @ basis`` is the canvas in -1 to 1.
+    """
+    every = max(1, -(-len(latents) // _MOST_SAMPLES))
+    size, channels = canvases.shape[1], canvases.shape[3]
+    design = np.concatenate([latents[::every], np.ones((len(latents[::every]), 1), np.float32)], 1)
+    gram = design.T @ design
+    inverse = np.linalg.inv(gram + 1e-4 * np.trace(gram) / len(gram) * np.eye(len(gram), dtype=np.float32)) @ design.T
+    result = np.empty((design.shape[1], size, size, channels), np.float32)
+    for top in range(0, size, _ROWS_AT_ONCE):
+        rows = slice(top, top + _ROWS_AT_ONCE)
+        wanted = (canvases[::every, rows].astype(np.float32) / 127.5 - 1).reshape(len(design), -1)
+        solution = inverse @ wanted
+        if seen is not None:
+            holes = np.repeat(seen[::every, rows, :, np.newaxis] == 0, channels, -1).reshape(len(design), -1)
+            for _ in range(_FILL_ROUNDS if holes.any() else 0):
+                solution = inverse @ np.where(holes, design @ solution, wanted)
+        result[:, rows] = solution.reshape(len(result), -1, size, channels)
+    return result[-1], result[:-1]
+
+
+def dictionary(basis: Floats, block: int, count: int, deviation: float) -> tuple[Floats, Floats]:
+    """Splits a basis into coefficients of each block and a dictionary of blocks that all places share.
+
+    Args:
+        basis: float32 of shape (latent, size, size, channels).
+        block: Side of a block, pixels.
+        count: Number of dictionary entries.
+        deviation: Standard deviation of a latent value.
+
+    Returns:
+        Coefficients, float32 of shape (latent, size / block, size / block, count), so that they stay within -1 to 1
+        for latents within a few deviations, and entries, float32 of shape (count, block, block, channels).
+    """
+    latent, size, _, channels = basis.shape
+    cells = size // block
+    blocks = basis.reshape(latent, cells, block, cells, block, channels).transpose(0, 1, 3, 2, 4, 5)
+    flat = blocks.reshape(-1, block * block * channels)
+    _, vectors = np.linalg.eigh(flat.T @ flat)
+    entries = vectors[:, ::-1][:, :count].T.astype(np.float32)
+    coefficients = (flat @ entries.T).reshape(latent, cells, cells, len(entries))
+    spread = np.sqrt(np.square(coefficients).sum(0)).max((0, 1)) * deviation * _DEVIATIONS + 1e-6
+    full = np.zeros((count, block * block * channels), np.float32)
+    full[: len(entries)] = entries * spread[:, np.newaxis]
+    scaled = np.zeros((latent, cells, cells, count), np.float32)
+    scaled[..., : len(entries)] = coefficients / spread
+    return scaled, full.reshape(count, block, block, channels)
+
+
+def _components(centered: Floats, count: int) -> Floats:
+    """Returns the leading principal components, strongest first, float32 of shape (at most count, values)."""
+    # The Gram matrix of the samples has the components' subspace in it, and is far smaller than the covariance.
+    values, vectors = np.linalg.eigh(centered @ centered.T)
+    strongest = np.argsort(values)[::-1][: min(count, len(centered) - 1)]
+    components = vectors[:, strongest].T.astype(np.float32) @ centered
+    return np.asarray(components / (np.linalg.norm(components, axis=1, keepdims=True) + 1e-9), np.float32)
+
+
+def _solve(gram: Floats, product: Floats, damping: float) -> Floats:
+    scale = float(np.trace(gram)) / len(gram)
+    return np.asarray(np.linalg.solve(gram + damping * scale * np.eye(len(gram), dtype=np.float32), product), np.float32)
+
+
+def _reduced(images: npt.NDArray[np.uint8]) -> Floats:
+    """Returns images at 64x64 or less, float32 of shape (n, values), -1 to 1."""
+    n, size, _, channels = images.shape
+    factor = max(1, size // _SIDE)
+    side = size // factor
+    reduced = np.empty((n, side * side * channels), np.float32)
+    for start in range(0, n, 256):
+        part = images[start : start + 256]
+        blocks = part.reshape(len(part), side, factor, side, factor, channels).mean(axis=(2, 4), dtype=np.float32)
+        reduced[start : start + len(part)] = blocks.reshape(len(part), -1) / 127.5 - 1
+    return reduced

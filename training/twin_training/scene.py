@@ -1,0 +1,123 @@
+"""The scene: the plate behind a moving subject, and what of each view is subject."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from twin_edge.images import Image
+from twin_edge.models.pose import Pose
+from twin_training.recordings import Views
+
+_MOST_SAMPLES: Final = 400
+_DIFFERENT: Final = 36
+_SLIGHTLY_DIFFERENT: Final = 14
+_GUARD: Final = 9
+_HALF: Final = 127
+_OFTEN: Final = 0.25
+_MOSTLY: Final = 0.1
+_LEAST_FREE: Final = 0.04
+_MARGIN: Final = 9
+_INPAINTED: Final = 4
+_CLOSING: Final = 7
+_INSIDE: Final = 250
+
+Masks = npt.NDArray[np.uint8]
+"""One mask for each view, uint8 of shape (n, size, size), 0-255."""
+
+
+def learn_plate(views: Views, poses: list[Pose]) -> Image:
+    """Returns the plate: what is behind the subject, uint8 RGB of shape (size, size, 3).
+
+    Each pixel is the median of those views in which the subject is elsewhere; what it always hides is painted in from
+    around it (Telea, "An image inpainting technique based on the fast marching method", 2004).
+
+    Args:
+        views: uint8 RGB of shape (n, size, size, 3).
+        poses: Where the subject is in each.
+    """
+    every = max(1, len(views) // _MOST_SAMPLES)
+    views, poses = views[::every], poses[::every]
+    size = views.shape[1]
+    median = np.asarray(np.median(views, axis=0), np.uint8)
+    apart = _apart(warp_to_canvas(views, poses), warp_to_canvas(median[np.newaxis], poses), _DIFFERENT)
+    subject = _rows_filled((apart > _HALF).mean(0) > _OFTEN)
+    subject = cv2.dilate(subject, np.ones((_MARGIN, _MARGIN), np.uint8))
+    hidden = np.stack(
+        [cv2.warpAffine(subject, pose.matrix(size), (size, size), borderMode=cv2.BORDER_REPLICATE) for pose in poses]
+    )
+    free = np.ma.masked_array(views, np.repeat((hidden > 0)[..., np.newaxis], 3, -1))
+    plate = np.asarray(np.ma.median(free, axis=0).filled(0), np.uint8)
+    unknown = np.where((hidden == 0).mean(0) < _LEAST_FREE, np.uint8(255), np.uint8(0))
+    return np.asarray(cv2.inpaint(plate, unknown, _INPAINTED, cv2.INPAINT_TELEA), np.uint8)
+
+
+def warp_to_canvas(images: npt.NDArray[np.uint8], poses: list[Pose], *, continued: bool = True) -> Views:
+    """Returns what of images lies under the canvas.
+
+    Args:
+        images: uint8 of shape (n, size, size, channels) or (n, size, size), or one image for all poses.
+        poses: Where the subject is in each.
+        continued: Whether what lies outside of an image is continued from its edges; else it is 0.
+    """
+    size = images.shape[1]
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    border = cv2.BORDER_REPLICATE if continued else cv2.BORDER_CONSTANT
+    result = np.empty((len(poses), *images.shape[1:]), np.uint8)
+    for index, pose in enumerate(poses):
+        image = images[index if len(images) > 1 else 0]
+        warped = cv2.warpAffine(image, pose.matrix(size), (size, size), flags=flags, borderMode=border)
+        result[index] = warped.reshape(result.shape[1:])
+    return result
+
+
+def seen_parts(size: int, poses: list[Pose]) -> Masks:
+    """Returns which part of the canvas each view shows: 255 where it does, 0 beyond its edges."""
+    whole = np.full((1, size, size), 255, np.uint8)
+    seen = warp_to_canvas(whole, poses, continued=False)
+    return np.where(seen >= _INSIDE, np.uint8(255), np.uint8(0))
+
+
+def segment(canvases: Views, plates: Views) -> Masks:
+    """Returns the coverage that the generator is to learn: 255 where the subject is, 0 where the plate shows.
+
+    A pixel is the subject's where it differs from the plate, where such pixels enclose it, where it differs now and then in
+    the whole recording, and close to all these: a wide coverage draws a little of the background itself, a narrow one
+    cuts the subject off.
+
+    Args:
+        canvases: Views under the canvas, uint8 RGB of shape (n, size, size, 3).
+        plates: The plate under the canvas of each, of the same shape.
+    """
+    apart = _apart(canvases, plates, _SLIGHTLY_DIFFERENT) > _HALF
+    guard = np.ones((_GUARD, _GUARD), np.uint8)
+    every = max(1, len(apart) // _MOST_SAMPLES)
+    core = apart[::every].mean(0) > _MOSTLY
+    return np.stack([cv2.GaussianBlur(cv2.dilate(_filled(mask | core), guard), (0, 0), 1.0) for mask in apart])
+
+
+def _apart(canvases: Views, plates: Views, least: int) -> Masks:
+    """Returns how surely each pixel is not the plate's, uint8 of shape (n, size, size)."""
+    apart = np.empty(canvases.shape[:3], np.uint8)
+    for index, (canvas, plate) in enumerate(zip(canvases, plates, strict=True)):
+        difference = cv2.absdiff(canvas, plate).max(-1)
+        apart[index] = cv2.GaussianBlur((difference > least).astype(np.uint8) * 255, (0, 0), 1.0)
+    return apart
+
+
+def _rows_filled(mask: npt.NDArray[np.bool_]) -> Image:
+    """Returns a mask in which every row is filled from its first to its last pixel, 0 or 255."""
+    after_first = np.maximum.accumulate(mask, axis=1)
+    before_last = np.maximum.accumulate(mask[:, ::-1], axis=1)[:, ::-1]
+    return np.where(after_first & before_last, np.uint8(255), np.uint8(0))
+
+
+def _filled(mask: npt.NDArray[np.bool_]) -> Image:
+    """Returns a mask without small gaps and holes, 0 or 255."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_CLOSING, _CLOSING))
+    closed = cv2.morphologyEx(mask.astype(np.uint8) * 255, cv2.MORPH_CLOSE, kernel)
+    contours, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(np.zeros_like(closed), contours, -1, 255, cv2.FILLED), np.uint8)

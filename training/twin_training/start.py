@@ -1,0 +1,209 @@
+"""Where a training starts: everything that has a closed form.
+
+For a moving subject: its pose in each view, the plate behind it, and what of each view it covers. For every subject: a linear
+encoder, the states that it gives, and the mean and basis that a generator has to draw for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from twin_edge.images import Image
+from twin_edge.models import Quantization
+from twin_edge.models.pose import Pose, PoseSpec
+from twin_edge.twin.tracking import Cropper, Tracker
+from twin_training import linear
+from twin_training.recipe import ModelConfig
+from twin_training.recordings import Views
+from twin_training.registration import register
+from twin_training.scene import learn_plate, seen_parts, segment, warp_to_canvas
+
+LATENT_DEVIATION: Final = 0.25
+"""Standard deviation of a latent value; the int8 range, -1 to 1, is four of them on either side."""
+
+OUTPUT: Final = Quantization(1 / 127.5, 0)
+"""Real values of the encoder's int8 outputs, as the converter makes them."""
+
+POSE_SIZE: Final = 128
+_STEPS: Final = (0.25, 0.25, 0.5 * np.pi / 180, 1 / 128)
+_REACH: Final = (8.0, 8.0, 0.25, 0.15)
+_NEAR: Final = np.array((1.5, 1.5, 0.03, 0.015))
+_FAR: Final = np.array((5.0, 5.0, 0.10, 0.05))
+_STILL: Final = np.array((0.15, 0.15, 0.003, 0.003))
+_NEAR_SAMPLES: Final = 3
+_STILL_SAMPLES: Final = 2
+_MOST_VIEWS: Final = 2400
+_ROUNDS: Final = 2
+
+States = npt.NDArray[np.int8]
+"""States of views, int8 of shape (n, state length)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What there is beside the latent of a moving subject."""
+
+    pose: PoseSpec
+    """How poses stand in states."""
+    plate: Image
+    """The background, uint8 RGB of shape (size, size, 3)."""
+    seen: npt.NDArray[np.uint8]
+    """255 where a training view shows its canvas, uint8 of shape (n, size, size)."""
+    plates: Views
+    """The plate under the canvas of each training view, uint8 RGB of shape (n, size, size, 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What training starts from."""
+
+    encoder: linear.LinearMap
+    """From a crop, uint8 / 255, flattened, to pose change and latent."""
+    states: States
+    """The states of the training views, as the device will have them."""
+    targets: npt.NDArray[np.uint8]
+    """What to draw for each: uint8 of shape (n, size, size, 3), or (n, size, size, 4) with the coverage."""
+    mean: linear.Floats
+    """Mean of what to draw, -1 to 1, float32 of shape (size, size, channels)."""
+    basis: linear.Floats
+    """What one unit of each latent value adds, float32 of shape (latent, size, size, channels)."""
+    scene: Scene | None
+    """What there is beside the latent; None for a fixed subject."""
+
+    @property
+    def latents(self) -> linear.Floats:
+        """The latents of the training views, float32 of shape (n, latent)."""
+        return OUTPUT.dequantize(self.states[:, self.states.shape[1] - len(self.basis) :])
+
+
+def prepare(
+    model: ModelConfig,
+    views: Views,
+    cuts: Sequence[int],
+    seed: int,
+    on_stage: Callable[[str], None] = lambda _stage: None,
+) -> Start:
+    """Computes where training starts.
+
+    Args:
+        model: Sizes.
+        views: Training views in time order, uint8 RGB of shape (n, size, size, 3).
+        cuts: Where something else begins.
+        seed: Seed of the small shifts that the encoder learns from.
+        on_stage: Told what comes next.
+    """
+    if not model.moving:
+        on_stage("principal components")
+        encoder = _fixed_encoder(model, views)
+        states = encode(encoder, views, cuts, None, model)
+        on_stage("least squares")
+        latents = OUTPUT.dequantize(states)
+        mean, basis = linear.drawing_basis(latents, views, None)
+        return Start(encoder, states, views, mean, basis, None)
+    on_stage("registration")
+    rng = np.random.default_rng(seed)
+    starts = np.isin(np.arange(len(views)), cuts)
+    poses = register(views, starts)
+    spec = _pose_spec(model.size)
+    for turn in range(_ROUNDS):
+        on_stage(f"tracking, round {turn + 1}")
+        encoder = _moving_encoder(model, views, poses, spec, rng)
+        states = encode(encoder, views, cuts, spec, model)
+        poses = [spec.dequantize(state[: len(spec.steps)]) for state in states]
+    on_stage("plate and coverage")
+    plate = learn_plate(views, poses)
+    canvases, plates = warp_to_canvas(views, poses), warp_to_canvas(plate[np.newaxis], poses)
+    targets = np.concatenate([canvases, segment(canvases, plates)[..., np.newaxis]], axis=-1)
+    seen = seen_parts(model.size, poses)
+    on_stage("least squares")
+    mean, basis = linear.drawing_basis(OUTPUT.dequantize(states[:, len(spec.steps) :]), targets, seen)
+    return Start(encoder, states, targets, mean, basis, Scene(spec, plate, seen, plates))
+
+
+def encode(
+    encoder: linear.LinearMap, views: Views, cuts: Sequence[int], spec: PoseSpec | None, model: ModelConfig
+) -> States:
+    """Returns the states of views, as the device will have them, int8 of shape (n, state length)."""
+    side, size = model.encoder_side, model.size
+
+    def read(crop: Image) -> npt.NDArray[np.int8]:
+        return OUTPUT.quantize(encoder(crop.reshape(1, -1).astype(np.float32) / 255)[0])
+
+    if spec is None:
+        return np.stack([read(_shrunk(view, side)) for view in views])
+    track = Tracker(read, OUTPUT, spec, size, side)
+    states: list[npt.NDArray[np.int8]] = []
+    starts = frozenset(cuts)
+    for index, view in enumerate(views):
+        states.append(track(view, None if index == 0 or index in starts else states[-1]))
+    return np.stack(states)
+
+
+def _fixed_encoder(model: ModelConfig, views: Views) -> linear.LinearMap:
+    sample = _evenly(views)
+    coefficients = linear.principal_coefficients(sample, None, model.latent)
+    crops = np.stack([_shrunk(view, model.encoder_side).reshape(-1) for view in sample]).astype(np.float32) / 255
+    return _whitened(crops, coefficients)
+
+
+def _moving_encoder(
+    model: ModelConfig, views: Views, poses: list[Pose], spec: PoseSpec, rng: np.random.Generator
+) -> linear.LinearMap:
+    """Returns the encoder that says how far a crop is off, and the latent of one that is not."""
+    rows = np.unique(np.linspace(0, len(views) - 1, min(len(views), _MOST_VIEWS)).round().astype(int))
+    views, poses = views[rows], [poses[row] for row in rows]
+    coefficients = linear.principal_coefficients(
+        warp_to_canvas(views, poses), seen_parts(model.size, poses), model.latent
+    )
+    crop = Cropper(model.size, model.encoder_side)
+    scale = np.array((model.size / POSE_SIZE, model.size / POSE_SIZE, 1, 1))
+    off, changes, still = [], [], []
+    for view, pose in zip(views, poses, strict=True):
+        crop.look_at(view)
+        for turn in range(_NEAR_SAMPLES + 1):
+            change = rng.normal(size=4) * _NEAR if turn < _NEAR_SAMPLES else rng.uniform(-1, 1, 4) * _FAR
+            off.append(crop(pose.then(Pose(*(change * scale)).inverse())).reshape(-1).copy())
+            changes.append(change * scale / spec.reach)
+        still += [
+            crop(pose.then(Pose(*(rng.normal(size=4) * _STILL * scale)))).reshape(-1).copy()
+            for _ in range(_STILL_SAMPLES)
+        ]
+    latent = _whitened(
+        np.asarray(still, np.float32) / 255, np.repeat(coefficients, _STILL_SAMPLES, axis=0)
+    )
+    change = linear.ridge(np.asarray(off, np.float32) / 255, np.asarray(changes, np.float32), np.ones(4, np.float32))
+    return linear.LinearMap(
+        np.concatenate([change.weights, latent.weights], axis=1), np.concatenate([change.bias, latent.bias])
+    )
+
+
+def _whitened(crops: linear.Floats, coefficients: linear.Floats) -> linear.LinearMap:
+    """Returns the map from crops to coefficients, each scaled to the deviation of a latent value."""
+    deviations = coefficients.std(0)
+    targets = coefficients / (deviations + 1e-6)
+    found = linear.ridge(crops, targets, np.square(deviations))
+    gain = LATENT_DEVIATION / (found(crops).std(0) + 1e-6)
+    gain[deviations <= deviations.max() * 1e-6] = 0  # Fewer components than asked for: these say nothing.
+    return linear.LinearMap(found.weights * gain, found.bias * gain)
+
+
+def _pose_spec(size: int) -> PoseSpec:
+    ratio = size / POSE_SIZE
+    return PoseSpec(
+        (_STEPS[0] * ratio, _STEPS[1] * ratio, _STEPS[2], _STEPS[3]),
+        (_REACH[0] * ratio, _REACH[1] * ratio, _REACH[2], _REACH[3]),
+    )
+
+
+def _evenly(views: Views) -> Views:
+    return views[np.unique(np.linspace(0, len(views) - 1, min(len(views), _MOST_VIEWS)).round().astype(int))]
+
+
+def _shrunk(view: Image, side: int) -> Image:
+    return view if view.shape[0] == side else np.asarray(cv2.resize(view, (side, side), interpolation=cv2.INTER_AREA))
