@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from brokers import MOSQUITTO, Mosquitto, eventually, find_free_port
 
@@ -20,6 +21,10 @@ from brokers import MOSQUITTO, Mosquitto, eventually, find_free_port
 for _name in ("tflite_runtime.interpreter", "ai_edge_litert.interpreter"):
     with contextlib.suppress(ImportError):
         importlib.import_module(_name)
+
+# How long an example takes says more about what else the machine is doing than about the code.
+settings.register_profile("twin-edge", deadline=None)
+settings.load_profile("twin-edge")
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("edge/twin_edge", "training/twin_training", "converters/twin_converters")

@@ -23,7 +23,7 @@ from twin_edge.twin.codec.tables import (
     Level,
 )
 
-LOSSES_DB: Final = (0.05, 0.2, 0.5, 1.0, 2.0)
+LOSSES_DB: Final = (0.1, 0.4, 1.0, 2.0, 3.5)
 """What quantization may cost at each level, dB of PSNR."""
 TRADEOFF: Final = 0.1
 """Squared steps for a bit; measured: 0.05 to 0.15 are equally good, more is worse."""
@@ -39,7 +39,9 @@ _PRIOR: Final = 8.0
 _INTRA_EVERY: Final = 4
 _RARELY: Final = 1e-3
 _PROBE_STATES: Final = 16
-_PROBE_STEP: Final = 4
+_POSE_PROBE: Final = 2
+_MOST_PROBE: Final = 24
+"""Wide, for int8 kernels: a small change would drown in their rounding."""
 _LEAST_STATES: Final = 20
 
 States = npt.NDArray[np.int8]
@@ -57,25 +59,28 @@ class Recorded:
     """Whether the frames are further apart than those of a live camera; such a sequence may get a mode of its own."""
 
 
-def sensitivity(render: Callable[[States], Pixels], states: States) -> Reals:
+def sensitivity(render: Callable[[States], Pixels], states: States, pose_values: int = 0) -> Reals:
     """Returns the mean squared error that one int8 step of each state value makes in the rendering.
 
     Args:
         render: Returns the rendering of a state, uint8 of shape (height, width, 3).
         states: Typical states, int8 of shape (n, length); some of them are used.
+        pose_values: How many values of a state are pose; the others are probed as wide as they usually spread.
 
     Returns:
         float64 of shape (length,), 0-255 squared, at least 1e-6.
     """
     chosen = states[np.linspace(0, len(states) - 1, min(_PROBE_STATES, len(states))).round().astype(int)]
     total = np.zeros(states.shape[1])
+    widths = np.clip(np.rint(states.std(0)), _POSE_PROBE, _MOST_PROBE).astype(int)
+    widths[:pose_values] = _POSE_PROBE
     for state in chosen:
         rendering = render(state).astype(np.float32)
         for place, value in enumerate(state.tolist()):
             probe = state.copy()
-            probe[place] = value + (_PROBE_STEP if value < 0 else -_PROBE_STEP)
+            probe[place] = value + (widths[place] if value < 0 else -widths[place])
             total[place] += float(np.mean((render(probe) - rendering) ** 2))
-    return np.maximum(total / (len(chosen) * _PROBE_STEP**2), 1e-6)
+    return np.maximum(total / (len(chosen) * widths.astype(float) ** 2), 1e-6)
 
 
 def fit(

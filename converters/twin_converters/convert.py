@@ -31,7 +31,7 @@ from twin_edge.twin.models import TwinParts
 
 _TEST_FRAMES: Final = 200
 _VALIDATION_FRAMES: Final = 600
-_GOLDEN_FRAMES: Final = 2
+_GOLDEN_FRAMES: Final = 1
 _TOLERANCE: Final = 2
 _WHOLE_RANGE: Final = Quantization(1 / 127.5, 0)
 _RUNTIMES: Final = ("tflite", "litert")
@@ -76,7 +76,9 @@ def convert(run: Run, on_stage: Callable[[str], None] = lambda _stage: None) -> 
     on_stage("float reference")
     float_states = reference.encode(run.test, latent)[rows]
     float_renderings = reference.render(float_states, latent)
-    parts = TwinParts(generator.content, encoder.content, latent, test.shape[1:3], run.pose, run.plate)
+    parts = TwinParts(
+        generator.content, encoder.content, latent, (run.view.height, run.view.width), run.pose, run.plate
+    )
     material = Material(
         run.calibration, validation, run.test, rows, run.live, run.live_cuts, run.paced, run.paced_cuts, float_states
     )
@@ -249,6 +251,7 @@ def _version(text: str) -> tuple[int, ...]:
 def _report(run: Run, bundle: Bundle, quality: Quality, measured: Mapping[str, Measured]) -> dict[str, Any]:
     manifest = bundle.manifest
     apart, share = _apart(list(measured.values()))
+    test = run.test[evenly_rows(len(run.test), _TEST_FRAMES)]
     return {
         "name": run.name,
         "digest": bundle.digest,
@@ -262,10 +265,10 @@ def _report(run: Run, bundle: Bundle, quality: Quality, measured: Mapping[str, M
         "float": {"psnr_db": quality.float_psnr_db, "ssim": quality.float_ssim},
         "int8": {"psnr_db": quality.int8_psnr_db, "ssim": quality.int8_ssim},
         "baseline": {"psnr_db": quality.baseline_psnr_db, "ssim": quality.baseline_ssim},
+        "beats_baseline": quality.beats_baseline,
+        "warnings": list(run.warnings),
         "runtimes": {
-            name: dict(
-                zip(("psnr_db", "ssim"), _mean_quality(run.test[evenly_rows(len(run.test), _TEST_FRAMES)], one.renderings), strict=True)
-            )
+            name: dict(zip(("psnr_db", "ssim"), _mean_quality(test, one.renderings), strict=True))
             | {"runtime": one.runtime}
             for name, one in measured.items()
         },

@@ -96,7 +96,9 @@ def measure(parts: TwinParts, material: Material, runtime: RuntimeName, folder: 
     """
     (folder / "encoder.tflite").write_bytes(parts.encoder or b"")
     (folder / "generator.tflite").write_bytes(parts.generator)
-    scene = {} if parts.pose is None else {"pose": np.array([parts.pose.steps, parts.pose.reach]), "plate": parts.plate}
+    scene: dict[str, npt.NDArray[Any]] = {}
+    if parts.pose is not None and parts.plate is not None:
+        scene = {"pose": np.array([parts.pose.steps, parts.pose.reach]), "plate": parts.plate}
     np.savez(
         folder / _INPUT,
         latent=np.array([parts.latent.scale, parts.latent.zero_point]),
@@ -125,7 +127,7 @@ def main(folder: Path, runtime_name: RuntimeName) -> None:
     runtime = load_runtime(runtime_name)
     with np.load(folder / _INPUT, allow_pickle=False) as saved:
         material = Material(**{field.name: saved[field.name] for field in fields(Material)})
-        parts = _parts(folder, saved, material.test.shape[1:3])
+        parts = _parts(folder, saved, (material.test.shape[1], material.test.shape[2]))
     models = TwinModels(parts, runtime)
 
     def follow(views: Views, cuts: Sequence[int] = (0,)) -> npt.NDArray[np.int8]:
@@ -155,7 +157,7 @@ def main(folder: Path, runtime_name: RuntimeName) -> None:
         shared_renderings=draw(material.shared_states),
         live_states=live_states,
         paced_states=follow(material.paced, material.paced_cuts),
-        importance=sensitivity(models.render, live_states),
+        importance=sensitivity(models.render, live_states, 0 if parts.pose is None else len(parts.pose.steps)),
         validation_mse=np.array(np.square(validation.astype(np.float32) - validated).mean()),
     )
 
@@ -172,7 +174,7 @@ def _parts(folder: Path, saved: Mapping[str, npt.NDArray[Any]], size: tuple[int,
         Quantization(float(scale), int(zero_point)),
         size,
         pose,
-        saved["plate"] if "plate" in saved else None,
+        saved.get("plate"),
     )
 
 

@@ -31,6 +31,8 @@ def summary(conversion: Conversion, path: Path) -> str:
     lines += [
         f"  {name}  {report[key]['psnr_db']:.2f} dB, SSIM {report[key]['ssim']:.3f}" for key, name in names.items()
     ]
+    against = conversion.bundle.manifest.quality.against_baseline
+    lines.append(f"  the twin is {against.text}")
     lines += [
         f"  on {one['runtime']}: {one['psnr_db']:.2f} dB, SSIM {one['ssim']:.3f}" for one in report["runtimes"].values()
     ]
@@ -38,5 +40,6 @@ def summary(conversion: Conversion, path: Path) -> str:
         lines.append(f"  the same states render the same within {report['levels_between_runtimes']}/255")
     else:
         lines.append("  only one runtime is installed: parity between runtimes was not measured")
+    lines += [f"warning from training: {warning}" for warning in report["warnings"]]
     lines.append(f"look at {path.with_suffix('.report.png')}")
     return "\n".join(lines)

@@ -65,6 +65,8 @@ class Run:
     """The background of a moving subject, uint8 RGB of shape (height, width, 3)."""
     baseline: tuple[float, float]
     """PSNR (dB) and SSIM of registered principal components on the test views."""
+    warnings: tuple[str, ...]
+    """What training found wrong with the recording or the twin, a line each."""
     calibration: Views
     """Views of the training part, for the ranges of the activations."""
     validation: Views
@@ -107,6 +109,7 @@ class Run:
             metrics = json.loads((folder / "metrics.json").read_bytes())
             prior_deviation = float(metrics["prior_deviation"])
             baseline = (float(metrics["baseline_test"]["psnr_db"]), float(metrics["baseline_test"]["ssim"]))
+            warnings = tuple(f"{found['what']}: {found['advice']}" for found in metrics.get("warnings", ()))
             pose, plate = _read_scene(folder / "scene.npz")
             gate = Gate(**recipe["gate"])
             view = ViewSpec.from_json(
@@ -137,6 +140,7 @@ class Run:
             pose,
             plate,
             baseline,
+            warnings,
             live_cuts=live_cuts,
             paced_cuts=paced_cuts,
             **parts,

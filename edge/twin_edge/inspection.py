@@ -53,7 +53,10 @@ class Inspection:
             "members": {name: asdict(entry) for name, entry in sorted(manifest.files.items())},
             "view": manifest.view.to_json(),
             "state": {**asdict(manifest.state), "bytes": manifest.state.length},
-            "quality": asdict(manifest.quality),
+            "quality": {
+                **asdict(manifest.quality),
+                "beats_baseline": manifest.quality.beats_baseline if manifest.quality.baseline_psnr_db else None,
+            },
             "origin": asdict(manifest.origin),
             "operators": {
                 name: [str(operator) for operator in operators] for name, operators in manifest.operators.items()

@@ -7,18 +7,27 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from twin_edge.baseline import compare
 from twin_edge.cli.common import native_stderr_hidden, run_command
 from twin_edge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from twin_training.recipe import Recipe
+    from twin_training.train import Outcome
 
 _INTERRUPTED = 130
 _HELP = """Train the twin of a subject.
 
 SUBJECT is what to look at: `rig` (the built-in machine), a video file, `images:FOLDER`, or a camera URI such as `0`.
+Without --recipe everything but the rig is trained with `face`, which is for a subject that moves as a whole before a
+fixed camera; --recipe rig is for one that stays in its place, such as a machine. What is wrong with the recording is
+said as a warning, and kept in metrics.json.
+
 Ctrl-C saves a checkpoint; the same command with --resume goes on from there.
 
 Writes runs/NAME: the float models, metrics.json, samples.png (view above rendering) and losses.png. Then make the
@@ -34,15 +43,21 @@ def command(
     subject: Annotated[str, typer.Argument(help="rig, a video, images:FOLDER or a camera URI.")],
     name: Annotated[str, typer.Option(help="Name of the twin, and of the run folder.")],
     recipe: Annotated[
-        str, typer.Option(help="A shipped recipe (rig, face, quick, digits) or a TOML file. Default: by subject.")
+        str,
+        typer.Option(
+            help="A shipped recipe (rig, face, quick, digits) or a TOML file. Default: rig for the rig, else face."
+        ),
     ] = "",
     runs: Annotated[Path, typer.Option(help="Where the run folders are.")] = Path("runs"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint of this name.")] = False,
     steps: Annotated[int, typer.Option(help="Training steps; 0 takes the recipe's.")] = 0,
+    size: Annotated[
+        str, typer.Option(help="small (64x64), standard (128x128) or large (256x256). Default: the recipe's.")
+    ] = "",
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Trains; see the module and the command's help."""
-    run_command(lambda: _train(subject, name, recipe, runs, resume=resume, steps=steps), debug=debug)
+    run_command(lambda: _train(subject, name, recipe, runs, resume=resume, steps=steps, size=size), debug=debug)
 
 
 def main() -> None:
@@ -50,18 +65,13 @@ def main() -> None:
     app()
 
 
-def _train(subject: str, name: str, recipe_name: str, runs: Path, *, resume: bool, steps: int) -> None:
+def _train(subject: str, name: str, recipe_name: str, runs: Path, *, resume: bool, steps: int, size: str) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from dataclasses import replace
-
-    from twin_training.recipe import check_name, load_recipe
+    from twin_training.recipe import check_name
 
     check_name(name)
     folder = runs / name
-    is_rig = subject in {"rig", "rig:"}
-    recipe = load_recipe(recipe_name or ("rig" if is_rig else "face"))
-    if steps:
-        recipe = replace(recipe, train=replace(recipe.train, steps=steps))
+    recipe = _recipe(subject, recipe_name, size, steps)
     console = Console(stderr=True)
     console.print(f"subject {subject}, recipe {recipe.name}, {recipe.train.steps} steps -> {folder}")
     from twin_training.display import Display
@@ -103,6 +113,7 @@ def _train(subject: str, name: str, recipe_name: str, runs: Path, *, resume: boo
                 on_recording=recorded,
                 on_stage=prepared,
                 on_progress=display.trained,
+                on_finding=display.warn,
                 stopped=lambda: stop,
             )
     finally:
@@ -110,8 +121,31 @@ def _train(subject: str, name: str, recipe_name: str, runs: Path, *, resume: boo
     if not outcome.finished:
         console.print(f"stopped and saved at step {outcome.step}; go on with the same command and --resume")
         sys.exit(_INTERRUPTED)
-    test = outcome.metrics["test"]
+    _tell(console, outcome, folder)
+
+
+def _tell(console: Console, outcome: Outcome, folder: Path) -> None:
+    """Prints how a training ended that went to its end."""
+    test, baseline, warnings = (outcome.metrics[name] for name in ("test", "baseline_test", "warnings"))
     console.print(
         f"trained in {outcome.seconds:.0f} s; held-out, float: {test['psnr_db']:.2f} dB, SSIM {test['ssim']:.3f}"
     )
+    compared = compare(test["psnr_db"], test["ssim"], baseline["psnr_db"], baseline["ssim"])
+    style = "bold red" if compared.worse else None
+    console.print(f"the twin is {compared.text}", style=style, highlight=False, soft_wrap=True)
+    if warnings:
+        kinds = ", ".join(warning["kind"] for warning in warnings)
+        console.print(f"warnings, see above and {folder / 'metrics.json'}: {kinds}", style="yellow", soft_wrap=True)
     console.print(f"look at {folder / 'samples.png'}, then: twin-convert {folder}")
+
+
+def _recipe(subject: str, name: str, size: str, steps: int) -> Recipe:
+    """Returns the recipe that the options ask for."""
+    from dataclasses import replace
+
+    from twin_training.recipe import in_size, load_recipe
+
+    recipe = load_recipe(name or ("rig" if subject in {"rig", "rig:"} else "face"))
+    if size:
+        recipe = in_size(recipe, size)
+    return replace(recipe, train=replace(recipe.train, steps=steps)) if steps else recipe

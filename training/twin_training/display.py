@@ -18,7 +18,7 @@ from rich.progress import (
 )
 
 if TYPE_CHECKING:
-    from twin_training import loop
+    from twin_training import diagnosis, loop
 
 _SHOWN: Final = ("l1", "dssim", "adversarial")
 _LINES: Final = 10
@@ -79,6 +79,10 @@ class Display:
             self._console.print(f"computing: {stage}")
         else:
             self._bars.update(self._training, losses=stage)
+
+    def warn(self, finding: diagnosis.Finding) -> None:
+        """Shows what is wrong with the subject or the twin, above the progress bars."""
+        self._console.print(f"warning: {finding}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     def trained(self, progress: loop.Progress) -> None:
         """Shows a training step."""

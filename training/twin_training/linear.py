@@ -1,10 +1,10 @@
 """The linear twin, in closed form: where encoder and generator start from.
 
-Principal components say what the latent values shall mean, ridge regression makes an encoder that reads them off a small crop,
-least squares say what the generator has to draw for them, and a dictionary of blocks lets a small network draw it.
-No step of gradient descent is needed for a twin that is about as good as principal components can be; training then
-makes it better than that. Left to itself, a network would need most of a training to get this far, and on frames that it has
-not seen it would not get as far at all (docs/training.md).
+Principal components say what the latent values shall mean, ridge regression makes an encoder that reads them off a
+small crop, least squares say what the generator has to draw for them, and a dictionary of blocks lets a small network
+draw it. No step of gradient descent is needed for a twin that is about as good as principal components can be;
+training then makes it better than that. Left to itself, a network would need most of a training to get this far, and
+on frames that it has not seen it would not get as far at all (docs/training.md).
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from twin_training.recordings import Views
 _MOST_SAMPLES: Final = 1600
 _SIDE: Final = 64
 _FILL_ROUNDS: Final = 3
-_RIDGES: Final = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+_RIDGES: Final = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 _HELD_OUT: Final = 0.15
 _ROWS_AT_ONCE: Final = 8
 _DEVIATIONS: Final = 4.0
+_INT8_MAX: Final = 127
 
 Floats = npt.NDArray[np.float32]
 
@@ -78,10 +79,20 @@ def principal_coefficients(canvases: Views, seen: npt.NDArray[np.uint8] | None, 
     return np.asarray(coefficients - coefficients.mean(0), np.float32)
 
 
+def snapped(weights: Floats) -> Floats:
+    """Returns weights on the grid that int8 has for them: 127 steps of each output's largest weight, either way.
+
+    Quantizing them later changes nothing any more, so that the damping, and the bias, can take account of it.
+    """
+    steps = np.abs(weights).max(0) / _INT8_MAX + 1e-12
+    return np.asarray(np.rint(weights / steps) * steps, np.float32)
+
+
 def ridge(inputs: Floats, targets: Floats, importance: Floats) -> LinearMap:
     """Returns the affine map that predicts targets from inputs.
 
-    How strongly it is damped is chosen on the last part of the samples, and all of them make the final map.
+    How strongly it is damped is chosen on the last part of the samples, and all of them make the final map. Its weights
+    are `snapped`: those that cancel each other out finely would not survive int8.
 
     Args:
         inputs: float32 of shape (n, inputs), in time order.
@@ -95,10 +106,10 @@ def ridge(inputs: Floats, targets: Floats, importance: Floats) -> LinearMap:
     known_product, held_product = x[:first].T @ y[:first], x[first:].T @ y[first:]
     errors = []
     for damping in _RIDGES:
-        weights = _solve(known, known_product, damping)
+        weights = snapped(_solve(known, known_product, damping))
         errors.append(float((np.square(x[first:] @ weights - y[first:]).mean(0) * importance).sum()))
     best = _RIDGES[int(np.argmin(errors))]
-    weights = _solve(known + held, known_product + held_product, best)
+    weights = snapped(_solve(known + held, known_product + held_product, best))
     return LinearMap(weights, np.asarray(middle - mean @ weights, np.float32))
 
 
@@ -173,7 +184,8 @@ def _components(centered: Floats, count: int) -> Floats:
 
 def _solve(gram: Floats, product: Floats, damping: float) -> Floats:
     scale = float(np.trace(gram)) / len(gram)
-    return np.asarray(np.linalg.solve(gram + damping * scale * np.eye(len(gram), dtype=np.float32), product), np.float32)
+    damped = gram + damping * scale * np.eye(len(gram), dtype=np.float32)
+    return np.asarray(np.linalg.solve(damped, product), np.float32)
 
 
 def _reduced(images: npt.NDArray[np.uint8]) -> Floats:

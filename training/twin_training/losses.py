@@ -11,7 +11,6 @@ import tensorflow as tf
 from twin_training.recipe import TrainConfig
 from twin_training.recordings import Views
 
-
 _LUMA: Final = (0.299, 0.587, 0.114)
 _WINDOW: Final = 7
 _C1: Final = (0.01 * 2) ** 2

@@ -18,6 +18,13 @@ from twin_training.linear import dictionary
 from twin_training.recipe import ModelConfig
 from twin_training.start import LATENT_DEVIATION, Start
 
+_ROUNDING_NOISE: Final = 1.5 / 127.5
+"""Deviation of the noise on activations in training, about one and a half int8 steps where they lie within -1 and 1.
+
+It stands for the rounding of int8 kernels, which TFLite runtimes do not do alike: a generator that has learned to
+shrug it off renders the same on all of them, within a level or two.
+"""
+
 _PACKAGE: Final = "twin_training"
 
 
@@ -204,6 +211,7 @@ def multiply_accumulates(network: keras.Model) -> int:
 
 def _correction(x: Any, filters: int) -> Any:
     """Returns what two convolutions add to `x`: nothing at first."""
-    y = keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer="he_normal")(x)
-    y = keras.layers.ReLU(6.0)(y)
+    y = keras.layers.GaussianNoise(_ROUNDING_NOISE)(x)
+    y = keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer="he_normal")(y)
+    y = keras.layers.GaussianNoise(_ROUNDING_NOISE * 3)(keras.layers.ReLU(6.0)(y))
     return keras.layers.Conv2D(x.shape[-1], 3, padding="same", kernel_initializer="zeros")(y)

@@ -8,7 +8,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -35,6 +35,9 @@ class DataConfig:
     """Seconds left out between the blocks, 0-60."""
     max_frames: int = 6000
     """Most frames that are used of a recording, evenly thinned out, 240-100000."""
+    fps: float = 0.0
+    """Frames per second at which the twin is to run and is measured, 0-120; the recording's when 0. All frames of the
+    training part are trained on."""
     record_s: float = 120.0
     """Seconds that are recorded of a live camera, 5-86400."""
     rig_train_seeds: tuple[int, ...] = tuple(range(1000, 1040))
@@ -105,6 +108,12 @@ class TrainConfig:
     """Images of a step, 2-256."""
     learning_rate: float = 2e-3
     """Highest learning rate of the generator (Adam, one-cycle cosine), 1e-6 to 0.1."""
+    encoder_rate: float = 0.03
+    """Learning rate of the encoder's latent, relative to the generator's, 0-1; with 0 it stays in its closed form."""
+    rate_weight: float = 0.0
+    """Weight of the mean change of the latent from one view to the next, in deviations: what packets have to carry."""
+    crop_noise: float = 0.01
+    """Deviation of the noise on what the encoder sees in training, 0-0.5: it must not learn the recording's grain."""
     warmup_share: float = 0.05
     """Share of the steps in which the learning rate rises to it, 0-0.5."""
     l1_weight: float = 1.0
@@ -239,6 +248,33 @@ def recipe_from_json(tree: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
+SIZES: Mapping[str, Mapping[str, int]] = {
+    "small": {"size": 64, "latent": 48, "block": 8, "atoms": 40, "hidden": 24, "refiner": 16, "patch": 32},
+    "standard": {},
+    "large": {"size": 256, "latent": 96, "block": 32, "atoms": 128, "hidden": 48, "refiner": 16, "patch": 96},
+}
+"""Sizes that a recipe can be made in, and what of its model they change; a recipe as it is makes the standard one."""
+
+
+def in_size(recipe: Recipe, name: str) -> Recipe:
+    """Returns a recipe in another size.
+
+    Args:
+        recipe: A recipe of the twin family.
+        name: One of `SIZES`.
+
+    Raises:
+        ConfigError: There is no such size, or the recipe comes in one size only.
+    """
+    if name not in SIZES:
+        raise ConfigError(f"there is no size {name}", fix=f"choose {', '.join(SIZES)}")
+    if recipe.model.family != "twin":
+        raise ConfigError(f"the recipe {recipe.name} comes in one size", fix="leave --size out")
+    changed = replace(recipe, model=replace(recipe.model, **dict(SIZES[name])))
+    _check(changed)
+    return changed
+
+
 def check_name(name: str) -> None:
     """Refuses a name that is none for a run folder and a bundle.
 
@@ -287,6 +323,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "data.gap_s": (0, 60),
     "data.max_frames": (240, 100_000),
     "data.record_s": (5, 86_400),
+    "data.fps": (0, 120),
     "data.rig_frames": (20, 10_000),
     "data.rig_stride": (1, 300),
     "model.latent": (1, 256),
@@ -297,6 +334,9 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "train.steps": (1, 1_000_000),
     "train.batch": (2, 256),
     "train.learning_rate": (1e-6, 0.1),
+    "train.encoder_rate": (0, 1),
+    "train.rate_weight": (0, 100),
+    "train.crop_noise": (0, 0.5),
     "train.warmup_share": (0, 0.5),
     "train.l1_weight": (0, 1e3),
     "train.l2_weight": (0, 1e3),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,15 +16,19 @@ from twin_edge.cameras import open_camera
 from twin_edge.cameras.rig import Rig, RigConfig
 from twin_edge.errors import CameraEndedError, CameraTimeoutError, TrainingError
 from twin_edge.preprocess.view import Viewer
+from twin_training import evidence
 from twin_training.recipe import DataConfig, Recipe
 
 RIG: Final = frozenset({"rig", "rig:"})
 _LEAST_FRAMES: Final = 60
 _READ_TIMEOUT_S: Final = 10.0
-_STILL: Final = 0.5
+_LEAST_VALIDATION: Final = 20
+_EVEN: Final = 1.0
+_STILL: Final = 0.001
 _DEFAULT_FPS: Final = 30.0
 _LIVE_SEEDS: Final = 4
 _LIVE_FRAMES: Final = 100
+_LIVE_VIEWS: Final = 600
 
 Views = npt.NDArray[np.uint8]
 """Views in time order, uint8 RGB of shape (n, size, size, 3), 0-255."""
@@ -74,7 +79,7 @@ def record(subject: str, recipe: Recipe, report: Report = lambda _done, _total: 
     dataset = (
         _record_rig(recipe, report) if subject in RIG else _split(*_read_all(subject, recipe, report), recipe.data)
     )
-    _check(dataset, subject)
+    _check(dataset, subject, recipe.data)
     return dataset
 
 
@@ -154,21 +159,26 @@ def _split(views: Views, fps: float, data: DataConfig) -> Dataset:
     gap = min(round(data.gap_s * fps), len(views) // 20)
     first = round(len(views) * data.train_share)
     second = round(len(views) * (data.train_share + data.validation_share))
+    every = max(1, round(fps / data.fps)) if data.fps else 1
     # The gaps are taken from the two long blocks: calibration has few frames as it is.
-    return Dataset(views[: first - gap], views[first:second], views[second + gap :])
+    train, live = views[: first - gap], None
+    if every > 1:
+        live = train[max(0, len(train) - every * _LIVE_VIEWS) :: every]
+    return Dataset(train, views[first:second:every], views[second + gap :: every], live)
 
 
-def _check(dataset: Dataset, subject: str) -> None:
-    least = len(dataset.train) + len(dataset.validation) + len(dataset.test)
-    if least < _LEAST_FRAMES or len(dataset.validation) < _LEAST_FRAMES // 3:
+def _check(dataset: Dataset, subject: str, data: DataConfig) -> None:
+    used = len(dataset.train) + len(dataset.validation) + len(dataset.test)
+    if used < _LEAST_FRAMES or len(dataset.validation) < _LEAST_VALIDATION:
+        rate = f" at {data.fps:g} a second" if data.fps else ""
+        least = max(4 * _LEAST_FRAMES, math.ceil(1.1 * _LEAST_VALIDATION / data.validation_share))
         raise TrainingError(
-            f"{subject} has {least} usable frames, with {len(dataset.validation)} of them for calibration",
-            fix=f"record at least {4 * _LEAST_FRAMES} frames, a minute of the subject doing all it does is better",
+            f"{subject} has {used} usable frames, with {len(dataset.validation)} of them for calibration",
+            fix=f"record at least {least} frames{rate}, a minute of the subject doing all it does is better",
         )
-    sample = dataset.train[:: max(1, len(dataset.train) // 100)].astype(np.float32)
-    if sample.std(axis=(1, 2)).mean() < 1:
+    if evidence.contrast(evidence.some(dataset.train, 100)).mean() < _EVEN:
         raise TrainingError(f"{subject} shows nothing but one even color", fix="check the camera, its lens and light")
-    if sample.std(axis=0).mean() < _STILL:
+    if evidence.moving_share(dataset.train) < _STILL:
         raise TrainingError(
             f"{subject} never moves in its first part", fix="record it while it does what the twin is to follow"
         )

@@ -1,6 +1,6 @@
 """Registration: where the subject is in each training view.
 
-First in closed form, by aligning every view with the mean of the aligned ones (enhanced correlation coefficient: Evangelidis and
+First by aligning every view with the mean of the aligned ones (enhanced correlation coefficient: Evangelidis and
 Psarakis, IEEE TPAMI 30(10), 2008), which finds shift and rotation. The encoder learns from that to find them itself,
 and the magnification too; its own answers are then the poses that the twin is trained with.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Final
 
 import cv2
@@ -45,12 +46,14 @@ def learn_plate(views: Views, poses: list[Pose]) -> Image:
     median = np.asarray(np.median(views, axis=0), np.uint8)
     apart = _apart(warp_to_canvas(views, poses), warp_to_canvas(median[np.newaxis], poses), _DIFFERENT)
     subject = _rows_filled((apart > _HALF).mean(0) > _OFTEN)
-    subject = cv2.dilate(subject, np.ones((_MARGIN, _MARGIN), np.uint8))
+    subject = np.asarray(cv2.dilate(subject, np.ones((_MARGIN, _MARGIN), np.uint8)), np.uint8)
     hidden = np.stack(
         [cv2.warpAffine(subject, pose.matrix(size), (size, size), borderMode=cv2.BORDER_REPLICATE) for pose in poses]
     )
-    free = np.ma.masked_array(views, np.repeat((hidden > 0)[..., np.newaxis], 3, -1))
-    plate = np.asarray(np.ma.median(free, axis=0).filled(0), np.uint8)
+    free = np.where(hidden[..., np.newaxis] > 0, np.float32(np.nan), views.astype(np.float32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # Pixels that are always hidden have no median.
+        plate = np.nan_to_num(np.nanmedian(free, axis=0)).astype(np.uint8)
     unknown = np.where((hidden == 0).mean(0) < _LEAST_FREE, np.uint8(255), np.uint8(0))
     return np.asarray(cv2.inpaint(plate, unknown, _INPAINTED, cv2.INPAINT_TELEA), np.uint8)
 
@@ -69,7 +72,7 @@ def warp_to_canvas(images: npt.NDArray[np.uint8], poses: list[Pose], *, continue
     result = np.empty((len(poses), *images.shape[1:]), np.uint8)
     for index, pose in enumerate(poses):
         image = images[index if len(images) > 1 else 0]
-        warped = cv2.warpAffine(image, pose.matrix(size), (size, size), flags=flags, borderMode=border)
+        warped = np.asarray(cv2.warpAffine(image, pose.matrix(size), (size, size), flags=flags, borderMode=border))
         result[index] = warped.reshape(result.shape[1:])
     return result
 
@@ -84,9 +87,9 @@ def seen_parts(size: int, poses: list[Pose]) -> Masks:
 def segment(canvases: Views, plates: Views) -> Masks:
     """Returns the coverage that the generator is to learn: 255 where the subject is, 0 where the plate shows.
 
-    A pixel is the subject's where it differs from the plate, where such pixels enclose it, where it differs now and then in
-    the whole recording, and close to all these: a wide coverage draws a little of the background itself, a narrow one
-    cuts the subject off.
+    A pixel is the subject's where it differs from the plate, where such pixels enclose it, where it differs now and
+    then in the whole recording, and close to all these: a wide coverage draws a little of the background itself, a
+    narrow one cuts the subject off.
 
     Args:
         canvases: Views under the canvas, uint8 RGB of shape (n, size, size, 3).
@@ -120,4 +123,4 @@ def _filled(mask: npt.NDArray[np.bool_]) -> Image:
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_CLOSING, _CLOSING))
     closed = cv2.morphologyEx(mask.astype(np.uint8) * 255, cv2.MORPH_CLOSE, kernel)
     contours, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return np.asarray(cv2.drawContours(np.zeros_like(closed), contours, -1, 255, cv2.FILLED), np.uint8)
+    return np.asarray(cv2.drawContours(np.zeros(mask.shape, np.uint8), contours, -1, (255,), cv2.FILLED), np.uint8)

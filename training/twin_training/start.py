@@ -1,7 +1,7 @@
 """Where a training starts: everything that has a closed form.
 
-For a moving subject: its pose in each view, the plate behind it, and what of each view it covers. For every subject: a linear
-encoder, the states that it gives, and the mean and basis that a generator has to draw for them.
+For a moving subject: its pose in each view, the plate behind it, and what of each view it covers. For every subject:
+a linear encoder, the states that it gives, and the mean and basis that a generator has to draw for them.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ class Start:
     """From a crop, uint8 / 255, flattened, to pose change and latent."""
     states: States
     """The states of the training views, as the device will have them."""
+    crops: Views
+    """What the encoder sees of each, uint8 RGB of shape (n, side, side, 3)."""
     targets: npt.NDArray[np.uint8]
     """What to draw for each: uint8 of shape (n, size, size, 3), or (n, size, size, 4) with the coverage."""
     mean: linear.Floats
@@ -105,7 +107,7 @@ def prepare(
         on_stage("least squares")
         latents = OUTPUT.dequantize(states)
         mean, basis = linear.drawing_basis(latents, views, None)
-        return Start(encoder, states, views, mean, basis, None)
+        return Start(encoder, states, _crops(model, views, None), views, mean, basis, None)
     on_stage("registration")
     rng = np.random.default_rng(seed)
     starts = np.isin(np.arange(len(views)), cuts)
@@ -123,7 +125,8 @@ def prepare(
     seen = seen_parts(model.size, poses)
     on_stage("least squares")
     mean, basis = linear.drawing_basis(OUTPUT.dequantize(states[:, len(spec.steps) :]), targets, seen)
-    return Start(encoder, states, targets, mean, basis, Scene(spec, plate, seen, plates))
+    crops = _crops(model, views, poses)
+    return Start(encoder, states, crops, targets, mean, basis, Scene(spec, plate, seen, plates))
 
 
 def encode(
@@ -143,6 +146,17 @@ def encode(
     for index, view in enumerate(views):
         states.append(track(view, None if index == 0 or index in starts else states[-1]))
     return np.stack(states)
+
+
+def _crops(model: ModelConfig, views: Views, poses: list[Pose] | None) -> Views:
+    if poses is None:
+        return np.stack([_shrunk(view, model.encoder_side) for view in views])
+    crop = Cropper(model.size, model.encoder_side)
+    crops = np.empty((len(views), model.encoder_side, model.encoder_side, 3), np.uint8)
+    for index, (view, pose) in enumerate(zip(views, poses, strict=True)):
+        crop.look_at(view)
+        crops[index] = crop(pose)
+    return crops
 
 
 def _fixed_encoder(model: ModelConfig, views: Views) -> linear.LinearMap:
@@ -174,9 +188,7 @@ def _moving_encoder(
             crop(pose.then(Pose(*(rng.normal(size=4) * _STILL * scale)))).reshape(-1).copy()
             for _ in range(_STILL_SAMPLES)
         ]
-    latent = _whitened(
-        np.asarray(still, np.float32) / 255, np.repeat(coefficients, _STILL_SAMPLES, axis=0)
-    )
+    latent = _whitened(np.asarray(still, np.float32) / 255, np.repeat(coefficients, _STILL_SAMPLES, axis=0))
     change = linear.ridge(np.asarray(off, np.float32) / 255, np.asarray(changes, np.float32), np.ones(4, np.float32))
     return linear.LinearMap(
         np.concatenate([change.weights, latent.weights], axis=1), np.concatenate([change.bias, latent.bias])

@@ -18,6 +18,7 @@ from twin_edge.pictures import labelled_rows
 from twin_edge.quality import psnr, ssim
 from twin_training.article.trainer import ArticleTrainer
 from twin_training.baseline import registered_pca
+from twin_training.diagnosis import Finding, check_following, check_recording, check_result, follow, stage_of
 from twin_training.loop import Progress, TwinTrainer
 from twin_training.networks import multiply_accumulates
 from twin_training.pictures import losses_png
@@ -55,6 +56,7 @@ def train(
     on_recording: Report = lambda _done, _total: None,
     on_stage: Callable[[str], None] = lambda _stage: None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
+    on_finding: Callable[[Finding], None] = lambda _finding: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Trains the twin of a subject.
@@ -67,6 +69,7 @@ def train(
         on_recording: Told about the progress of reading the subject.
         on_stage: Told what is computed before the first step.
         on_progress: Told after each training step.
+        on_finding: Told what is wrong with the subject, or with the twin, as soon as that is known.
         stopped: Asked before each step whether to stop.
 
     Raises:
@@ -77,14 +80,25 @@ def train(
     """
     started = time.monotonic()
     run = RunFolder(folder)
-    if resume and not run.checkpoint.exists():
-        if run.finished():
-            raise ConfigError(f"the training in {folder} has finished", fix="convert it, or train without --resume")
-        raise ConfigError(f"there is no checkpoint in {folder}", fix="train without --resume")
+    if resume:
+        _check_resumable(run)
     dataset = record(subject, recipe, on_recording)
     recorded = time.monotonic()
+    findings: list[Finding] = []
+
+    def tell(found: list[Finding]) -> None:
+        findings.extend(found)
+        for finding in found:
+            on_finding(finding)
+
     run.write_recipe(recipe)
+    if recipe.model.family != "article":  # Stills: they are in no order, and nothing moves from one to the next.
+        on_stage("looking at the recording")
+        tell(check_recording(dataset, moving=recipe.model.moving))
     trainer = make_trainer(recipe, dataset, on_stage)
+    stage = stage_of(trainer.start, dataset.train) if isinstance(trainer, Trainer) else None
+    if stage is not None:
+        tell(check_following(stage))
     if resume:
         trainer.restore(run.checkpoint)
     history: list[dict[str, float]] = []
@@ -102,6 +116,13 @@ def train(
     run.write_dataset(dataset)
     run.write_models(trainer.encoder, trainer.generator)
     run.write_scene(trainer.scene)
+    test, baseline = evaluate(trainer, dataset.test), _baseline(recipe, dataset)
+    mean_image = _quality(dataset.test, _mean_images(dataset))
+    if stage is not None:
+        known = {finding.kind for finding in findings}
+        tested = follow(dataset.test, trainer.encode(dataset.test), stage.spec)
+        tell([finding for finding in check_following(stage, tested) if finding.kind not in known])
+    tell(check_result(test, baseline, mean_image))
     metrics = {
         "subject": os.path.basename(subject),  # noqa: PTH119 - a subject may be a URI
         "recipe": recipe.name,
@@ -114,15 +135,24 @@ def train(
             "encoder": round(multiply_accumulates(trainer.encoder) / 1e6, 2),
             "generator": round(multiply_accumulates(trainer.generator) / 1e6, 2),
         },
-        "test": evaluate(trainer, dataset.test),
-        "mean_image_test": _quality(dataset.test, _mean_images(dataset)),
-        "baseline_test": _baseline(recipe, dataset),
+        "test": test,
+        "mean_image_test": mean_image,
+        "baseline_test": baseline,
+        "warnings": [finding.to_json() for finding in findings],
         "history": history,
     }
     run.write_metrics(metrics)
     _write_pictures(run, trainer, dataset, history)
     run.checkpoint.unlink(missing_ok=True)
     return Outcome(finished=True, step=trainer.step, seconds=time.monotonic() - started, metrics=metrics)
+
+
+def _check_resumable(run: RunFolder) -> None:
+    if run.checkpoint.exists():
+        return
+    if run.finished():
+        raise ConfigError(f"the training in {run.path} has finished", fix="convert it, or train without --resume")
+    raise ConfigError(f"there is no checkpoint in {run.path}", fix="train without --resume")
 
 
 def make_trainer(

@@ -13,7 +13,7 @@ import tensorflow as tf
 from twin_edge.quality import psnr
 from twin_edge.twin.composition import Compositor
 from twin_training import losses, start
-from twin_training.linear import LinearMap
+from twin_training.linear import LinearMap, snapped
 from twin_training.loop import TrainingLoop
 from twin_training.networks import build_discriminator, build_encoder, build_generator, set_linear
 from twin_training.recipe import Recipe
@@ -30,9 +30,10 @@ _JUDGEMENTS: Final = 6
 class Trainer(TrainingLoop):
     """Trains the networks of one recipe on one set of views.
 
-    Encoder and generator start from their closed form. The encoder stays what it is, so that states are known from the start;
-    the generator learns to draw better for them. Of all that it was, the one that draws the validation views
-    best is kept: a subject that does new things late in the recording must not be drawn worse than linearly.
+    Encoder and generator start from their closed form, and learn to say and draw what is better than that; the
+    encoder's pose stays what it is. Views are taken in pairs, one after the other, so that what a latent costs on the
+    wire can be learned too. Of all that they were, the networks that draw the validation views best are kept: a
+    subject that does new things late in the recording must not be drawn worse than linearly.
 
     Args:
         recipe: What to train and how.
@@ -67,20 +68,28 @@ class Trainer(TrainingLoop):
         self.generator = build_generator(model)
         self.discriminator = build_discriminator(model)
         set_linear(self.encoder, self.generator, self.start, model)
-        self._latents = self.start.latents
+        self._mean_crop = (self.start.crops.mean(0, dtype=np.float64) / 255).astype(np.float32).reshape(-1)
+        self._followed = _followed(len(views), cuts)
+        kernel, bias = self.encoder.get_layer("linear").weights
+        said = np.arange(model.state_length) >= model.state_length - model.latent
+        # The pose was learned from known shifts; what is drawn knows nothing of it.
+        self._said = tf.constant(said.astype(np.float32))
         self._weights = losses.motion_weights(self.start.targets[..., :3], recipe.train.motion_weight)
         self._compositor = None if self.start.scene is None else Compositor(self.start.scene.plate)
         self._optimizer = keras.optimizers.Adam(recipe.train.learning_rate, beta_2=0.99)
         self._critic_optimizer = keras.optimizers.Adam(
             recipe.train.discriminator_learning_rate, beta_1=0.5, beta_2=0.99
         )
-        self._trained = self.generator.trainable_variables
-        self._optimizer.build(self._trained)
+        self._encoder_optimizer = keras.optimizers.Adam(recipe.train.learning_rate, beta_2=0.99)
+        self._encoding, self._drawing = [kernel, bias], self.generator.trainable_variables
+        self._trained = [*self._encoding, *self._drawing]
+        self._optimizer.build(self._drawing)
+        self._encoder_optimizer.build(self._encoding)
         self._critic_optimizer.build(self.discriminator.trainable_variables)
         self._average = [tf.Variable(variable, trainable=False) for variable in self._trained]
         self._best = [tf.Variable(variable, trainable=False) for variable in self._trained]
         self._best_score = tf.Variable(-1.0, trainable=False)
-        self._judged = self._prepare_judgement(views if validation is None else validation)
+        self._judged = views if validation is None else validation
         self._draw_step = tf.function(self._draw_update, reduce_retracing=True)
         self._critic_step = tf.function(self._critic_update, reduce_retracing=True)
 
@@ -94,11 +103,14 @@ class Trainer(TrainingLoop):
         self._judge()
         for variable, best in zip(self._trained, self._best, strict=True):
             variable.assign(best)
+        encoder = self._int8_encoder()
+        kernel, bias = self._encoding
+        kernel.assign(encoder.weights.reshape(kernel.shape))
+        bias.assign(encoder.bias)
 
     def encode(self, views: Views, cuts: Sequence[int] = (0,)) -> npt.NDArray[np.int8]:
         """Returns the states of views in time order, as the device has them, int8 of shape (n, state length)."""
-        kernel, bias = (np.asarray(value) for value in self.encoder.get_layer("linear").get_weights())
-        encoder = LinearMap(kernel.reshape(-1, kernel.shape[-1]), bias)
+        encoder = self._int8_encoder()
         spec = None if self.start.scene is None else self.start.scene.pose
         return start.encode(encoder, views, cuts, spec, self.recipe.model)
 
@@ -124,6 +136,12 @@ class Trainer(TrainingLoop):
         )
         return self.render(states)
 
+    def _int8_encoder(self) -> LinearMap:
+        """Returns the encoder as int8 has it; its bias makes up for what that changes on average."""
+        weights = np.asarray(self._encoding[0]).reshape(self._mean_crop.size, -1)
+        on_grid = snapped(weights)
+        return LinearMap(on_grid, np.asarray(self._encoding[1]) + self._mean_crop @ (weights - on_grid))
+
     def _one_step(self) -> dict[str, float]:
         config = self.recipe.train
         phase = phase_at(self.step, config)
@@ -136,27 +154,32 @@ class Trainer(TrainingLoop):
     def _learn(self, phase: Phase) -> dict[str, float]:
         config = self.recipe.train
         rng = np.random.default_rng((config.seed, self.step))
-        rows = rng.integers(0, len(self._latents), config.batch)
+        first = rng.integers(0, len(self._followed), -(-config.batch // 2))
+        rows = np.stack([first, self._followed[first]], axis=1).reshape(-1)
         seed = tf.constant([config.seed, self.step], tf.int32)
         self._optimizer.learning_rate.assign(phase.learning_rate)
-        latents, batch = tf.constant(self._latents[rows]), self._batch(rows)
-        values = self._draw_step(latents, *batch, seed, adversarial=phase.adversarial)
+        self._encoder_optimizer.learning_rate.assign(phase.learning_rate * config.encoder_rate)
+        batch = self._batch(rows)
+        values = self._draw_step(*batch, seed, adversarial=phase.adversarial)
         if phase.adversarial:
-            values |= self._critic_step(latents, *batch, seed, penalized=phase.r1)
+            values |= self._critic_step(*batch, seed, penalized=phase.r1)
         return {name: float(value) for name, value in values.items()}
 
-    def _batch(self, rows: npt.NDArray[np.int64]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns what to draw, the plate under it, and how much each pixel counts."""
-        targets = tf.constant(self.start.targets[rows])
+    def _batch(self, rows: npt.NDArray[np.int64]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns what the encoder sees, what to draw, the plate under it, and how much each pixel counts."""
+        crops, targets = tf.constant(self.start.crops[rows]), tf.constant(self.start.targets[rows])
         scene = self.start.scene
         if scene is None:
-            return targets, tf.zeros((len(rows), 1, 1, 3), tf.uint8), tf.constant(self._weights)
+            return crops, targets, tf.zeros((len(rows), 1, 1, 3), tf.uint8), tf.constant(self._weights)
         weights = self._weights * (scene.seen[rows][..., np.newaxis] > 0)
-        return targets, tf.constant(scene.plates[rows]), tf.constant(weights.astype(np.float32))
+        return crops, targets, tf.constant(scene.plates[rows]), tf.constant(weights.astype(np.float32))
+
+    def _latents(self, crops: tf.Tensor, *, training: bool) -> tf.Tensor:
+        return self.encoder(crops, training=training)[:, -self.recipe.model.latent :]
 
     def _draw_update(
         self,
-        latents: tf.Tensor,
+        crops: tf.Tensor,
         targets: tf.Tensor,
         plates: tf.Tensor,
         weights: tf.Tensor,
@@ -167,14 +190,16 @@ class Trainer(TrainingLoop):
         config = self.recipe.train
         wanted = _real(targets)
         half = config.latent_noise_steps * LATENT_STEP
+        seen = tf.cast(weights > 0, tf.float32)
+        grain = tf.random.stateless_normal(tf.shape(crops), seed + 7, 0.0, config.crop_noise)
         with tf.GradientTape() as tape:
+            latents = self._latents(tf.cast(crops, tf.float32) / 255 + grain, training=True)
             noise = tf.random.stateless_uniform(tf.shape(latents), seed, -half, half)
             drawn = self.generator(tf.clip_by_value(latents + noise, -1.0, 1.0), training=True)
             composed = self._composed(drawn, plates)
-            seen = tf.cast(weights > 0, tf.float32)
-            total, values = losses.reconstruction_loss(
-                wanted[..., :3] * seen, composed * seen, weights, config
-            )
+            total, values = losses.reconstruction_loss(wanted[..., :3] * seen, composed * seen, weights, config)
+            values["change"] = tf.reduce_mean(tf.abs(latents[1::2] - latents[::2])) / self.prior_deviation
+            total += config.rate_weight * values["change"]
             if self.recipe.model.moving:
                 values["coverage"] = tf.reduce_mean(tf.abs(drawn[..., 3:] - wanted[..., 3:]) * seen)
                 total += config.coverage_weight * values["coverage"]
@@ -184,14 +209,17 @@ class Trainer(TrainingLoop):
                 values["adversarial"] = losses.generator_loss(looks)
                 total += config.adversarial_weight * values["adversarial"]
         gradients = tape.gradient(total, self._trained)
-        self._optimizer.apply_gradients(zip(gradients, self._trained, strict=True))
+        count = len(self._encoding)
+        said = [gradient * self._said for gradient in gradients[:count]]
+        self._encoder_optimizer.apply_gradients(zip(said, self._encoding, strict=True))
+        self._optimizer.apply_gradients(zip(gradients[count:], self._drawing, strict=True))
         for average, variable in zip(self._average, self._trained, strict=True):
             average.assign(config.ema * average + (1 - config.ema) * tf.convert_to_tensor(variable))
         return {"loss": total, **values}
 
     def _critic_update(
         self,
-        latents: tf.Tensor,
+        crops: tf.Tensor,
         targets: tf.Tensor,
         plates: tf.Tensor,
         weights: tf.Tensor,
@@ -201,6 +229,7 @@ class Trainer(TrainingLoop):
     ) -> dict[str, tf.Tensor]:
         config = self.recipe.train
         seen = tf.cast(weights > 0, tf.float32)
+        latents = self._latents(tf.cast(crops, tf.float32) / 255, training=False)
         composed = self._composed(self.generator(latents, training=False), plates) * seen
         generated = self._patches(tf.concat([composed, self._from_prior(plates, seed)], 0), seed + 4)
         wanted = self._patches(_real(targets)[..., :3] * seen, seed + 5)
@@ -237,18 +266,14 @@ class Trainer(TrainingLoop):
         corner = tf.random.stateless_uniform((2,), seed, 0, size - patch + 1, tf.int32)
         return images[:, corner[0] : corner[0] + patch, corner[1] : corner[1] + patch, :]
 
-    def _prepare_judgement(self, views: Views) -> tuple[Views, npt.NDArray[np.int8]]:
-        states = self.encode(views)
-        rows = np.unique(np.linspace(0, len(views) - 1, min(len(views), _JUDGED)).round().astype(int))
-        return views[rows], states[rows]
-
     def _judge(self) -> None:
         """Keeps the averaged weights if they draw better than any before."""
         current = [variable.numpy() for variable in self._trained]
         for variable, average in zip(self._trained, self._average, strict=True):
             variable.assign(average)
-        views, states = self._judged
-        score = float(np.mean([psnr(a, b) for a, b in zip(views, self.render(states), strict=True)]))
+        rows = np.unique(np.linspace(0, len(self._judged) - 1, min(len(self._judged), _JUDGED)).round().astype(int))
+        renderings = self.render(self.encode(self._judged)[rows])
+        score = float(np.mean([psnr(a, b) for a, b in zip(self._judged[rows], renderings, strict=True)]))
         if score > float(self._best_score):
             self._best_score.assign(score)
             for best, average in zip(self._best, self._average, strict=True):
@@ -262,11 +287,20 @@ class Trainer(TrainingLoop):
             *self.generator.variables,
             *self.discriminator.variables,
             *self._optimizer.variables,
+            *self._encoder_optimizer.variables,
             *self._critic_optimizer.variables,
             *self._average,
             *self._best,
             self._best_score,
         ]
+
+
+def _followed(count: int, cuts: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Returns for each view the row of the one that follows it, int64 of shape (count,); itself where none does."""
+    rows = np.arange(count)
+    following = np.minimum(rows + 1, count - 1)
+    starts = np.isin(following, np.asarray(cuts, int))
+    return np.where(starts, rows, following).astype(np.int64)
 
 
 def _real(pixels: tf.Tensor) -> tf.Tensor:

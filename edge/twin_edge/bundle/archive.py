@@ -35,7 +35,7 @@ GOLDEN: Final = "golden.npz"
 PREVIEW: Final = "preview.png"
 PLATE: Final = "plate.png"
 MEMBERS: Final = frozenset({CODEC, ENCODER, GENERATOR, GOLDEN, PREVIEW})
-"""What every bundle holds beside its manifest; that of a moving subject holds the plate as well, and none holds more."""
+"""What every bundle holds beside its manifest; that of a moving subject holds the plate as well. None holds more."""
 
 CHANNELS: Final = (3, 1)
 """Channels that a network's images may have: a network without colors has one."""

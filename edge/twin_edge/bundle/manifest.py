@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from twin_edge import strict_json
+from twin_edge.baseline import Comparison, compare
 from twin_edge.bundle import checks
 from twin_edge.errors import ManifestError
 from twin_edge.models.operators import Operator
@@ -115,8 +116,8 @@ class Quality:
     runtime_levels: int = 0
     """Most levels by which the same states rendered differently on the runtimes where it was made, 0-255."""
     baseline_psnr_db: float = 0.0
-    """Mean PSNR of registered principal components as many as the latent has values, dB: what no network can do. 0 where it was
-    not measured."""
+    """Mean PSNR of registered principal components, as many as the latent has values, dB: what needs no network. 0 where
+    it was not measured."""
     baseline_ssim: float = 0.0
     """Mean SSIM of the same."""
     runtime_steps: int = 0
@@ -125,8 +126,13 @@ class Quality:
 
     @property
     def beats_baseline(self) -> bool:
-        """Whether the deployed models are at least as good as the baseline."""
-        return self.int8_psnr_db >= self.baseline_psnr_db
+        """Whether the deployed models are at least as good as the baseline in PSNR and SSIM; True where it is not known."""
+        return not self.against_baseline.worse
+
+    @property
+    def against_baseline(self) -> Comparison:
+        """The deployed models beside the baseline."""
+        return compare(self.int8_psnr_db, self.int8_ssim, self.baseline_psnr_db, self.baseline_ssim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +248,8 @@ class Manifest:
 TENSORS = ("encoder.input", "encoder.output", "generator.input", "generator.output")
 _REMAKE = "get the bundle again from where it was made, or make it again with twin-convert"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_MOST_POSE = {"steps": (1e3, 1e3, 1.0, 0.1), "reach": (1e3, 1e3, 10.0, 1.0)}
+"""Pixels, pixels, radians, logarithm: with every value of a state, magnifications then stay finite."""
 
 
 def _origin(item: checks.Item) -> Origin:
@@ -276,7 +284,11 @@ def _pose(item: checks.Item) -> PoseSpec | None:
         return None
     item.only("steps", "reach")
     steps, reach = (
-        tuple(entry.number(low=1e-6, high=1e3) for entry in item[key].list(least=4, most=4)) for key in ("steps", "reach")
+        tuple(
+            entry.number(low=1e-6, high=high)
+            for entry, high in zip(item[key].list(least=4, most=4), _MOST_POSE[key], strict=True)
+        )
+        for key in ("steps", "reach")
     )
     return PoseSpec(
         (steps[0], steps[1], steps[2], steps[3]),

@@ -29,6 +29,7 @@ def print_inspection(inspection: Inspection) -> None:
         "state": f"{state.length} bytes: {pose}{state.latent} latent, int8, step {state.scale:.6g}",
         "quality, float": f"PSNR {quality.float_psnr_db:.2f} dB, SSIM {quality.float_ssim:.4f}",
         "quality, int8": f"PSNR {quality.int8_psnr_db:.2f} dB, SSIM {quality.int8_ssim:.4f}",
+        "baseline": f"the twin is {quality.against_baseline.text}" if quality.baseline_psnr_db else "not measured",
         "measured on": f"{quality.frames} frames that training has not seen",
     }
     facts |= {

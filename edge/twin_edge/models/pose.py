@@ -1,8 +1,8 @@
 """Pose: where the subject is in the view, as a similarity transform.
 
-A pose maps the pixels of the canvas, on which the generator draws the subject always at the same place, to pixels of the
-view: scaled and turned about the middle, then shifted. In a state it stands as four int8 values; for a fixed subject
-it is the identity and takes none.
+A pose maps the pixels of the canvas, on which the generator draws the subject always at the same place, to pixels of
+the view: scaled and turned about the middle, then shifted. In a state it stands as four int8 values; for a fixed
+subject it is the identity and takes none.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ The twin thread is the one that calls `DeviceRuntime.run`. It waits for frames o
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from twin_edge.runtime.sending import SendingConfig
 from twin_edge.runtime.stats import RunStats, RunSummary, resident_mb
 from twin_edge.sync import Counters, DeviceLink, LinkConfig, StateReport, TwinId
 from twin_edge.twin import Codec, Twin
+
+_LOGGER = logging.getLogger(__name__)
 
 STOPPED: Final = "stopped"
 FINISHED: Final = "finished"
@@ -91,6 +94,8 @@ class DeviceRuntime:
         with contextlib.ExitStack() as stack:
             broker = stack.enter_context(broker_for(config))
             bundle = Bundle.open(config.bundle_path())
+            if not bundle.manifest.quality.beats_baseline:
+                _LOGGER.warning("this twin is %s", bundle.manifest.quality.against_baseline.text)
             twin = Twin(bundle, threads=config.threads)
             twin.require_self_test()
             counters = stack.enter_context(self._counters())

@@ -12,7 +12,7 @@ from twin_edge.images import Image
 from twin_edge.models.pose import Pose
 
 _COVERAGE: Final = 3
-_WHOLE: Final = 255
+_HALF: Final = 128
 
 
 class Compositor:
@@ -23,11 +23,13 @@ class Compositor:
     """
 
     def __init__(self, plate: Image) -> None:
-        self._plate = plate.astype(np.int16)
+        self._plate = plate
         self._size = plate.shape[0]
-        self._warped = np.zeros((*plate.shape[:2], 4), np.uint8)
-        self._difference = np.zeros(plate.shape, np.int16)
-        self._product: npt.NDArray[np.int32] = np.zeros(plate.shape, np.int32)
+        self._warped: Image = np.zeros((*plate.shape[:2], 4), np.uint8)
+        self._colour: Image = np.zeros_like(plate)
+        self._coverage: Image = np.zeros_like(plate)
+        self._sum: npt.NDArray[np.uint16] = np.zeros(plate.shape, np.uint16)
+        self._rest: npt.NDArray[np.uint16] = np.zeros(plate.shape, np.uint16)
 
     def __call__(self, canvas: Image, pose: Pose) -> Image:
         """Returns the rendering, uint8 RGB of shape (size, size, 3).
@@ -41,10 +43,16 @@ class Compositor:
         cv2.warpAffine(
             canvas, pose.matrix(self._size), size, dst=self._warped, flags=flags, borderMode=cv2.BORDER_REPLICATE
         )
-        # plate + coverage * (colour - plate), rounded, in integers: alike on every processor and in a browser.
-        np.subtract(self._warped[..., :_COVERAGE], self._plate, out=self._difference)
-        np.multiply(self._difference, self._warped[..., _COVERAGE:], out=self._product, dtype=np.int32)
-        self._product += _WHOLE // 2
-        self._product //= _WHOLE
-        self._product += self._plate
-        return self._product.astype(np.uint8)
+        # coverage * colour + (255 - coverage) * plate, over 255 and rounded, in integers: alike on every processor and
+        # in a browser. x / 255 is (x + 128 + ((x + 128) >> 8)) >> 8 for every x that can come up here.
+        cv2.cvtColor(self._warped, cv2.COLOR_RGBA2RGB, dst=self._colour)
+        cv2.cvtColor(cv2.extractChannel(self._warped, _COVERAGE), cv2.COLOR_GRAY2RGB, dst=self._coverage)
+        cv2.multiply(self._colour, self._coverage, dst=self._sum, dtype=cv2.CV_16U)
+        cv2.bitwise_not(self._coverage, dst=self._coverage)
+        cv2.multiply(self._plate, self._coverage, dst=self._rest, dtype=cv2.CV_16U)
+        cv2.add(self._sum, self._rest, dst=self._sum)
+        self._sum += _HALF
+        np.right_shift(self._sum, 8, out=self._rest)
+        self._sum += self._rest
+        self._sum >>= 8
+        return self._sum.astype(np.uint8)

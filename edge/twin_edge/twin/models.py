@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cv2
+import numpy as np
 
 from twin_edge.images import Image
 from twin_edge.models.engine import Quantization
 from twin_edge.models.networks import Encoder, Generator, State
+from twin_edge.models.pose import PoseSpec
 from twin_edge.models.runtimes import Runtime
 from twin_edge.twin.composition import Compositor
-from twin_edge.models.pose import PoseSpec
 from twin_edge.twin.tracking import Tracker
 
 
@@ -80,7 +81,7 @@ class TwinModels:
             return self._tracker(view, near)
         if view.shape[0] != self._side:
             width = self.encoder.model.input_shape[2]
-            view = cv2.resize(view, (width, self._side), interpolation=cv2.INTER_AREA).reshape(self._side, width, -1)
+            view = np.asarray(cv2.resize(view, (width, self._side), interpolation=cv2.INTER_AREA), np.uint8)
         return self.encoder(view)
 
     def read_at(self, view: Image, state: State) -> State:

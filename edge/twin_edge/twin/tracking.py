@@ -1,8 +1,8 @@
 """Tracking: from a view and the state before it to pose and latent.
 
-The encoder sees the view from where the subject was last, and says how far it has moved since and what it looks like. It is
-asked again from there until that is next to nothing: once for a subject that rests, twice for most that move. The
-latent is what it says at last, and so belongs to just the pose that stands beside it in the state.
+The encoder sees the view from where the subject was last, and says how far it has moved since and what it looks like.
+It is asked again from there until that is next to nothing: once for a subject that rests, twice for most that move.
+The latent is what it says at last, and so belongs to just the pose that stands beside it in the state.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from twin_edge.images import Image
 from twin_edge.models.engine import Quantization

@@ -1,0 +1,248 @@
+"""Which layer an int8 model loses its accuracy in.
+
+A model is run operator by operator, once as the float model that it came from, and once more for every operator with
+that one alone as int8 has it: weights, rounding and saturation. What that does to the output is the layer's error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import flatbuffers
+import numpy as np
+import numpy.typing as npt
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.python.interpreter import Interpreter
+
+from twin_converters.quantize import operator_name
+from twin_edge.errors import ConversionError
+
+_EDGES: Final = ("QUANTIZE", "DEQUANTIZE")
+_IDENTIFIER: Final = b"TFL3"
+_LOWEST, _HIGHEST = -128, 127
+_SMALL: Final = 1e-12
+
+Floats = npt.NDArray[np.float32]
+"""Values of an activation, float32, or of many samples of it in the first dimension."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerError:
+    """What int8 does to one activation."""
+
+    layer: str
+    """Number of the operator in the graph, and the name of the float tensor that it makes."""
+    operator: str
+    """Operator, such as `CONV_2D`."""
+    step: float
+    """Size of one int8 step, in real values."""
+    used_share: float
+    """Share of the int8 range that the values of the samples span, 0 to 1; little of it is a range too wide."""
+    saturated_share: float
+    """Share of values that lie outside the int8 range, 0 to 1; much of it is a range too narrow."""
+    rmse_steps: float
+    """Root mean square error that this layer itself makes, in int8 steps; plain rounding makes 0.29."""
+    weights_rmse_steps: float
+    """The part of it that rounded weights make."""
+    snr_db: float
+    """Variance of the values to that error, dB."""
+    output_rmse: float
+    """Root mean square error of the model's output when this layer alone is int8, in real values."""
+    output_share: float
+    """Its square as a share of the sum over all layers, 0 to 1: the culprit's is the largest."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Operator:
+    """One operator of a graph, as a model of its own."""
+
+    name: str
+    inputs: tuple[int, ...]
+    output: int
+    output_name: str
+    output_scale: float
+    output_zero_point: int
+    interpreter: Interpreter
+
+    def __call__(self, values: Sequence[Floats]) -> Floats:
+        for detail, value in zip(self.interpreter.get_input_details(), values, strict=True):
+            self.interpreter.set_tensor(detail["index"], value)
+        self.interpreter.invoke()
+        return np.asarray(self.interpreter.get_tensor(self.interpreter.get_output_details()[0]["index"]), np.float32)
+
+    def rounded(self, values: Floats) -> Floats:
+        """Returns values as the int8 tensor of this operator's output would hold them."""
+        steps = np.clip(np.rint(values / self.output_scale) + self.output_zero_point, _LOWEST, _HIGHEST)
+        return np.asarray((steps - self.output_zero_point) * self.output_scale, np.float32)
+
+
+def layer_errors(float_content: bytes, int8_content: bytes, samples: Sequence[Floats]) -> tuple[LayerError, ...]:
+    """Returns the errors of all layers, worst first.
+
+    Args:
+        float_content: The model as float TFLite.
+        int8_content: The same model quantized.
+        samples: Real inputs, without the batch dimension.
+
+    Raises:
+        ConversionError: The two are not the same graph.
+    """
+    reference, quantized = _operators(float_content), _operators(int8_content)
+    if [one.name for one in reference] != [one.name for one in quantized]:
+        raise ConversionError(
+            "the layers of the float and the int8 model do not correspond, their errors cannot be told apart",
+            fix="convert without --layers",
+        )
+    traces = [_trace(reference, np.asarray(sample, np.float32)[np.newaxis]) for sample in samples]
+    squares = [_output_square(reference, quantized, at, traces) for at in range(len(reference))]
+    total = sum(squares) + _SMALL
+    found = [
+        _layer_error(at, reference[at], quantized[at], traces, square, square / total)
+        for at, square in enumerate(squares)
+        # What only moves values makes no error of its own.
+        if reference[at].name not in {"RESHAPE", "DEPTH_TO_SPACE"}
+    ]
+    return tuple(sorted(found, key=lambda one: -one.output_share))
+
+
+def run_float(content: bytes, samples: Sequence[Floats]) -> Floats:
+    """Returns the outputs of a TFLite model with float edges, float32 with the samples in the first dimension."""
+    interpreter = _interpreter(content)
+    return np.concatenate([_invoke(interpreter, np.asarray(sample, np.float32)[np.newaxis]) for sample in samples])
+
+
+def to_json(errors: Sequence[LayerError]) -> list[dict[str, Any]]:
+    """Returns the errors as objects for a report."""
+    return [
+        {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in asdict(error).items()}
+        for error in errors
+    ]
+
+
+def table(errors: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the errors of a report as a table, a line each."""
+    heads = ("output", "own error", "weights", "SNR", "range used", "saturated", "layer")
+    lines = ["{:>7} {:>12} {:>12} {:>8} {:>11} {:>10}  {}".format(*heads)]
+    lines += [
+        f"{error['output_share']:7.1%} {error['rmse_steps']:6.2f} steps {error['weights_rmse_steps']:6.2f} steps "
+        f"{error['snr_db']:5.1f} dB {error['used_share']:11.0%} {error['saturated_share']:10.2%}  "
+        f"{error['operator']} {error['layer']}"
+        for error in errors
+    ]
+    return "\n".join(lines)
+
+
+def _layer_error(
+    at: int, reference: _Operator, quantized: _Operator, traces: Sequence[Mapping[int, Floats]], square: float, share: float
+) -> LayerError:
+    values = np.concatenate([trace[reference.output] for trace in traces])
+    unrounded = np.concatenate([quantized([trace[tensor] for tensor in reference.inputs]) for trace in traces])
+    scale, zero_point = quantized.output_scale, quantized.output_zero_point
+    low, high = (_LOWEST - zero_point) * scale, (_HIGHEST - zero_point) * scale
+    # A value within half a step of the end is rounded, not saturated.
+    beyond = (values < low - scale / 2) | (values > high + scale / 2)
+    own = float(np.sqrt(np.mean(np.square(quantized.rounded(unrounded) - values))))
+    return LayerError(
+        layer=f"{at} {reference.output_name}",
+        operator=reference.name,
+        step=scale,
+        used_share=float(min(1.0, (values.max() - values.min()) / (high - low))),
+        saturated_share=float(beyond.mean()),
+        rmse_steps=own / scale,
+        weights_rmse_steps=float(np.sqrt(np.mean(np.square(unrounded - values)))) / scale,
+        snr_db=float(10 * np.log10((values.var() + _SMALL) / (own**2 + _SMALL))),
+        output_rmse=float(np.sqrt(square)),
+        output_share=share,
+    )
+
+
+def _output_square(
+    reference: Sequence[_Operator], quantized: Sequence[_Operator], at: int, traces: Sequence[Mapping[int, Floats]]
+) -> float:
+    """Returns the mean squared error of the output when one operator alone is int8."""
+    last, squares = reference[-1].output, []
+    for trace in traces:
+        values = dict(trace)
+        changed = quantized[at]([trace[tensor] for tensor in reference[at].inputs])
+        values[reference[at].output] = quantized[at].rounded(changed)
+        for operator in reference[at + 1 :]:
+            values[operator.output] = operator([values[tensor] for tensor in operator.inputs])
+        squares.append(float(np.mean(np.square(values[last] - trace[last]))))
+    return float(np.mean(squares))
+
+
+def _trace(operators: Sequence[_Operator], sample: Floats) -> dict[int, Floats]:
+    """Returns the values of every activation, by the number of its tensor."""
+    values = {operators[0].inputs[0]: sample}
+    for operator in operators:
+        values[operator.output] = operator([values[tensor] for tensor in operator.inputs])
+    return values
+
+
+def _operators(content: bytes) -> list[_Operator]:
+    """Takes a graph apart into float operators; those of an int8 graph have the weights that the int8 ones stand for."""
+    model = _as_float(schema.ModelT.InitFromPackedBuf(content, 0))
+    graph, found = model.subgraphs[0], []
+    everything = list(graph.operators)
+    original = schema.ModelT.InitFromPackedBuf(content, 0).subgraphs[0].tensors
+    for operator in everything:
+        name = operator_name(model, operator)
+        if name in _EDGES:
+            continue
+        inputs = [int(at) for at in operator.inputs if at >= 0 and model.buffers[graph.tensors[at].buffer].data is None]
+        output = int(operator.outputs[0])
+        graph.operators, graph.inputs, graph.outputs = [operator], inputs, [output]
+        tensor, kind = graph.tensors[output], original[output].quantization
+        has_scale = kind is not None and kind.scale is not None
+        found.append(
+            _Operator(
+                name,
+                tuple(inputs),
+                output,
+                tensor.name.decode(errors="replace").split(";")[0],
+                float(kind.scale[0]) if has_scale else 0.0,
+                int(kind.zeroPoint[0]) if has_scale else 0,
+                _interpreter(_packed(model)),
+            )
+        )
+    return found
+
+
+def _as_float(model: Any) -> Any:
+    """Turns every int8 tensor of a graph, and the int32 biases, into float."""
+    model.signatureDefs, model.metadata = [], []
+    for tensor in model.subgraphs[0].tensors:
+        kind = tensor.quantization
+        if kind is None or kind.scale is None or tensor.type not in {schema.TensorType.INT8, schema.TensorType.INT32}:
+            continue
+        data = model.buffers[tensor.buffer].data
+        if data is not None:
+            width: Any = np.int8 if tensor.type == schema.TensorType.INT8 else np.int32
+            steps = np.frombuffer(bytes(data), width).reshape(tensor.shape).astype(np.float64)
+            along = [1] * len(tensor.shape)
+            if len(kind.scale) > 1:
+                along[kind.quantizedDimension] = len(kind.scale)
+            real = (steps - kind.zeroPoint.reshape(along)) * kind.scale.reshape(along)
+            model.buffers[tensor.buffer].data = np.frombuffer(real.astype(np.float32).tobytes(), np.uint8)
+        tensor.type, tensor.quantization = schema.TensorType.FLOAT32, None
+    return model
+
+
+def _packed(model: Any) -> bytes:
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), _IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _interpreter(content: bytes) -> Interpreter:
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def _invoke(interpreter: Interpreter, value: Floats) -> Floats:
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], value)
+    interpreter.invoke()
+    return np.asarray(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]), np.float32)

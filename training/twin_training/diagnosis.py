@@ -1,0 +1,305 @@
+"""What may be wrong with a recording, or with the twin that came of it, said before it is deployed.
+
+What cannot be trained on at all is an error (`twin_training.recordings`); here is what can be, with what to expect of it.
+The numbers come from `twin_training.evidence`; the thresholds are here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from twin_edge.baseline import compare
+from twin_edge.images import Image
+from twin_edge.models.pose import PoseSpec
+from twin_training import evidence
+from twin_training.evidence import Following
+from twin_training.recordings import Dataset, Views
+from twin_training.start import Start
+
+_FEW: Final = 300
+_LEAST_CONTRAST: Final = 4.0
+_DIM: Final = 25.0
+_BLANK_SHARE: Final = 0.02
+_STILL_SHARE: Final = 0.002
+_STRANGE_TIMES: Final = 2.0
+_STRANGE_LEVELS: Final = 8.0
+_STRANGE_SHARE: Final = 0.1
+_CAMERA_SHARE: Final = 0.25
+_GAIN_DB: Final = 1.0
+_NO_GAIN_DB: Final = 0.1
+
+_MOST_FOLLOWED: Final = 200
+_GONE: Final = 0.2
+_HALF: Final = 0.5
+_CAUGHT: Final = 0.3
+_LOST_SHARE: Final = 0.03
+_CUT_SHARE: Final = 0.05
+_PLATE_LEVELS: Final = 14.0
+_TWO_SHARE: Final = 0.4
+_BOTH_MOVE: Final = 1.5
+_LIMIT: Final = 127
+_COVERED: Final = 127
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it should be, and that training cannot mend."""
+
+    kind: str
+    """Its name for programs: lower-case words with hyphens between them."""
+    what: str
+    """What is wrong, for people: a clause without a period."""
+    evidence: float
+    """The number that it rests on; `what` tells of what."""
+    advice: str
+    """What to do, or what to expect, an imperative or a clause."""
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.advice}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the finding as an object of JSON, the evidence rounded."""
+        return asdict(self) | {"evidence": round(self.evidence, 4)}
+
+
+def check_recording(dataset: Dataset, *, moving: bool) -> list[Finding]:
+    """Looks at the views of a subject before anything is trained.
+
+    Args:
+        dataset: Views in time order, each part large enough to train on.
+        moving: Whether the recipe is for a subject that moves as a whole.
+    """
+    train, validation, test = dataset.train, dataset.validation, dataset.test
+    findings = [*_amount(train), *_light(train), *_still(validation, test), *_unlike(train, validation, test)]
+    parts = [part for part in np.split(train, list(dataset.cuts[1:])) if len(part) > 1]
+    longest = max(parts, key=len)
+    share = max(evidence.camera_motion(part) for part in (longest, test) if len(part) > 1)
+    if share >= _CAMERA_SHARE:
+        advice = (
+            "fix the camera and record again" if moving else "fix the camera, or the twin has to learn each place anew"
+        )
+        what = f"the camera moves: in {share:.0%} of the compared views the whole edge of the picture has shifted"
+        return [*findings, Finding("camera-moves", what, share, f"{advice}; the gap will be high whenever it moves")]
+    return [*findings, *_recipe_fits(longest, validation, moving=moving)]
+
+
+def _amount(train: Views) -> list[Finding]:
+    if len(train) >= _FEW:
+        return []
+    return [
+        Finding(
+            "few-frames",
+            f"there are only {len(train)} frames to train on",
+            len(train),
+            f"record at least {_FEW}, a minute of all that the subject does; what is not in them will be drawn badly",
+        )
+    ]
+
+
+def _light(train: Views) -> list[Finding]:
+    sample = evidence.some(train)
+    blank = float((evidence.contrast(sample) < _LEAST_CONTRAST).mean())
+    findings = []
+    if blank > _BLANK_SHARE:
+        what = f"{blank:.0%} of the training views are one even color"
+        findings.append(Finding("blank-views", what, blank, "cut them out, or look for what covers the lens at times"))
+    brightness = float(np.percentile(sample[:, ::4, ::4], 95))
+    if brightness < _DIM:
+        what = f"the picture is very dark: 95 % of its values are below {brightness:.0f} of 255"
+        findings.append(Finding("dark", what, brightness, "give the subject more light, or the camera more exposure"))
+    return findings
+
+
+def _still(validation: Views, test: Views) -> list[Finding]:
+    findings = []
+    for name, views, used in (
+        ("validation", validation, "the gap's calibration"),
+        ("test", test, "the measured quality"),
+    ):
+        share = evidence.moving_share(views)
+        if share < _STILL_SHARE:
+            what = f"nothing moves in the {name} part of the recording"
+            findings.append(
+                Finding(f"{name}-still", what, share, f"{used} says nothing about the subject at work; record longer")
+            )
+    return findings
+
+
+def _unlike(train: Views, validation: Views, test: Views) -> list[Finding]:
+    usual, of_test = evidence.distances_from_span(train, evidence.some(test))
+    _, of_validation = evidence.distances_from_span(train, evidence.some(validation))
+    limit = max(_STRANGE_LEVELS, _STRANGE_TIMES * usual)
+    findings = []
+    for name, distances, consequence in (
+        ("validation", of_validation, "the twin is chosen and its gap calibrated on something else"),
+        ("test", of_test, "expect the measured quality to be low"),
+    ):
+        share = float((distances > limit).mean())
+        if share <= _STRANGE_SHARE:
+            continue
+        times = float(np.median(distances[distances > limit])) / max(usual, 1.0)
+        what = (
+            f"{share:.0%} of the {name} part is unlike the training part: {times:.1f} times as far from what that spans "
+            "as its own parts are from each other"
+        )
+        advice = (
+            f"cut off what does not belong to the subject, or record longer so that training sees it; {consequence}"
+        )
+        findings.append(Finding(f"{name}-unlike-training", what, times, advice))
+    return findings
+
+
+def _recipe_fits(train: Views, held: Views, *, moving: bool) -> list[Finding]:
+    gain = evidence.registration_gain(train, held)
+    if not moving and gain > _GAIN_DB:
+        return [
+            Finding(
+                "moves-as-a-whole",
+                f"the subject moves as a whole: aligning its views makes linear renderings {gain:.1f} dB better",
+                gain,
+                "train it with `moving = true`, as the recipe face has it",
+            )
+        ]
+    if moving and gain < _NO_GAIN_DB:
+        return [
+            Finding(
+                "stays-in-place",
+                f"the subject does not move as a whole: aligning its views changes linear renderings by {gain:+.1f} dB",
+                gain,
+                "a recipe with `moving = false`, such as rig, draws it as well and has four bytes less in each state",
+            )
+        ]
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What following a moving subject is judged by."""
+
+    plate: Image
+    """The background, uint8 RGB of shape (size, size, 3)."""
+    core: Image
+    """What of the canvas is subject most of the time, 0 or 255, uint8 of shape (size, size)."""
+    spec: PoseSpec
+    """How poses stand in states."""
+    train: Following
+    """How it was followed in the training part."""
+
+
+def follow(views: Views, states: npt.NDArray[np.int8], spec: PoseSpec) -> Following:
+    """Returns evenly spaced views with where their states say that the subject is.
+
+    Args:
+        views: uint8 RGB of shape (n, size, size, 3).
+        states: Their states, pose first, int8 of shape (n, state length).
+        spec: How poses stand in states.
+    """
+    rows = np.unique(np.linspace(0, len(views) - 1, min(len(views), _MOST_FOLLOWED)).round().astype(int))
+    values = states[rows, : len(spec.steps)]
+    saturated = (np.abs(values.astype(np.int16)) >= _LIMIT).any(1)
+    return Following(views[rows], [spec.dequantize(value) for value in values], saturated)
+
+
+def stage_of(start: Start, views: Views) -> Stage | None:
+    """Returns what following is judged by, None for a fixed subject.
+
+    Args:
+        start: Where training starts.
+        views: The training views, uint8 RGB of shape (n, size, size, 3).
+    """
+    if start.scene is None:
+        return None
+    often = (start.targets[..., 3] > _COVERED).mean(0, dtype=np.float64) > _HALF
+    core = np.where(often, np.uint8(255), np.uint8(0))
+    return Stage(start.scene.plate, core, start.scene.pose, follow(views, start.states, start.scene.pose))
+
+
+def check_following(stage: Stage, test: Following | None = None) -> list[Finding]:
+    """Looks at how a moving subject was followed.
+
+    Args:
+        stage: What was learned of background and subject, and the training part.
+        test: Test views with their poses, to be judged instead; the training part when None.
+    """
+    masks = evidence.foregrounds(stage.train.views, stage.plate)
+    regions = evidence.two_regions(masks)
+    two = regions.share > _TWO_SHARE and regions.motion > _BOTH_MOVE
+    if test is not None:
+        return [] if two else _leaving("test", stage, test, masks)
+    findings = _background(stage)
+    if two:
+        what = f"{regions.share:.0%} of the training views show two separate regions of similar size that move"
+        advice = (
+            "one pose follows one subject: expect the other to be drawn badly wherever training has seldom shown it; "
+            "record one alone, or crop to it"
+        )
+        return [*findings, Finding("two-subjects", what, regions.share, advice)]
+    return [*findings, *_leaving("training", stage, stage.train, masks)]
+
+
+def _background(stage: Stage) -> list[Finding]:
+    subjects = evidence.subject_masks(stage.core, stage.train.poses)
+    levels = evidence.outside_difference(stage.train.views, stage.plate, subjects)
+    if levels <= _PLATE_LEVELS:
+        return []
+    what = f"the background changes: outside of the subject, views differ from the plate by {levels:.0f} of 255"
+    advice = "fix camera, exposure and light, and keep others out of the picture; the twin knows one still background"
+    return [Finding("background-changes", what, levels, advice)]
+
+
+def _leaving(name: str, stage: Stage, followed: Following, known: evidence.Masks) -> list[Finding]:
+    """Judges a part of the recording by the foregrounds that the training views have."""
+    masks = evidence.foregrounds(followed.views, stage.plate)
+    usual = float(np.median(known.mean((1, 2))))
+    amounts = masks.mean((1, 2))
+    there = amounts > _HALF * usual
+    caught = (masks & evidence.subject_masks(stage.core, followed.poses)).mean((1, 2)) / np.maximum(amounts, 1e-6)
+    gone = float((amounts < _GONE * usual).mean())
+    lost = float((there & ((caught < _CAUGHT) | followed.saturated)).mean())
+    cut = float((evidence.visible_shares(stage.core, followed.poses) < _HALF).mean())
+    findings = []
+    if gone > _LOST_SHARE:
+        what = f"the subject is not in the picture in {gone:.0%} of the {name} part"
+        advice = "cut these parts out; a twin cannot say that its subject is gone, its gap will be high then"
+        findings.append(Finding("leaves-the-picture", what, gone, advice))
+    elif cut > _CUT_SHARE:
+        what = f"more than half of the subject is outside of the picture in {cut:.0%} of the {name} part"
+        advice = "move the camera back, or point it at where the subject is; what is not seen cannot be learned"
+        findings.append(Finding("leaves-the-picture", what, cut, advice))
+    if lost > _LOST_SHARE:
+        what = f"the subject is lost from sight in {lost:.0%} of the {name} part, though it is there"
+        advice = "record it moving more slowly or at more frames per second, or starting in the middle of the picture"
+        findings.append(Finding("lost-from-sight", what, lost, advice))
+    return findings
+
+
+def check_result(
+    test: Mapping[str, float], baseline: Mapping[str, float], mean_image: Mapping[str, float]
+) -> list[Finding]:
+    """Looks at what was measured on the test views; each argument has `psnr_db` and `ssim`.
+
+    Args:
+        test: Of the trained twin, in float.
+        baseline: Of registered principal components.
+        mean_image: Of the mean training view.
+    """
+    findings = []
+    compared = compare(test["psnr_db"], test["ssim"], baseline["psnr_db"], baseline["ssim"])
+    if compared.worse:
+        advice = "train longer, or on more of the subject; until then the linear twin would serve better"
+        findings.append(
+            Finding(
+                "worse-than-baseline", f"the twin is {compared.text}", test["psnr_db"] - baseline["psnr_db"], advice
+            )
+        )
+    over_mean = test["psnr_db"] - mean_image["psnr_db"]
+    if over_mean < _GAIN_DB:
+        what = f"the twin draws unseen views {over_mean:+.1f} dB better than one still picture would"
+        advice = "it follows next to nothing; record more of what the subject does, and look at samples.png"
+        findings.append(Finding("hardly-better-than-a-still", what, over_mean, advice))
+    return findings
