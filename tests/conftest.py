@@ -1,4 +1,4 @@
-"""A real twin for every test that needs one: trained and converted once, with the shipped `quick` recipe."""
+"""Real twins for every test that needs one, trained and converted once: a fixed, a moving and a colorless one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import moving_subject
+import strokes
 from brokers import MOSQUITTO, Mosquitto, eventually, find_free_port
 
 # tflite-runtime dies when it is loaded after TensorFlow, which exports the same symbols; before it, both work.
@@ -36,35 +38,77 @@ def command_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
 
 
+def run_commands(folder: Path, *commands: list[str]) -> None:
+    """Runs modules of the project in a folder, one after the other; all of them must succeed."""
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=folder,
+            env=command_environment(),
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+
+
 @pytest.fixture(scope="session")
-def quick(pytestconfig: pytest.Config) -> Path:
-    """Returns a folder with `runs/quick` and `bundles/quick.twin`, made anew when the sources have changed."""
+def kept(pytestconfig: pytest.Config) -> Path:
+    """Returns a folder that lives until the sources change: for what takes long to make."""
     digest = hashlib.sha256()
-    for source in SOURCES:
-        for file in sorted((ROOT / source).rglob("*")):
-            if file.suffix in {".py", ".toml"}:
-                digest.update(file.read_bytes())
+    files = [file for source in SOURCES for file in sorted((ROOT / source).rglob("*"))]
+    for file in (*files, *sorted((ROOT / "tests" / "support").glob("*.py"))):
+        if file.suffix in {".py", ".toml"}:
+            digest.update(file.read_bytes())
     assert pytestconfig.cache is not None
     home = pytestconfig.cache.mkdir("quick-twin")
     folder = home / digest.hexdigest()[:16]
-    if not (folder / "bundles" / "quick.twin").exists():
+    if not folder.exists():
         shutil.rmtree(home)
         folder.mkdir(parents=True)
-        for command in (
-            ["twin_training", "rig", "--name", "quick", "--recipe", "quick"],
-            ["twin_converters", "runs/quick"],
-        ):
-            done = subprocess.run(
-                [sys.executable, "-m", *command],
-                cwd=folder,
-                env=command_environment(),
-                capture_output=True,
-                text=True,
-                timeout=280,
-                check=False,
-            )
-            assert done.returncode == 0, done.stderr[-3000:]
     return folder
+
+
+@pytest.fixture(scope="session")
+def quick(kept: Path) -> Path:
+    """Returns a folder with `runs/quick` and `bundles/quick.twin`: the rig, a fixed subject."""
+    if not (kept / "bundles" / "quick.twin").exists():
+        run_commands(
+            kept, ["twin_training", "rig", "--name", "quick", "--recipe", "quick"], ["twin_converters", "runs/quick"]
+        )
+    return kept
+
+
+@pytest.fixture(scope="session")
+def moving_path(kept: Path) -> Path:
+    """Returns the path of the bundle of a moving subject, the textured square; its run is `runs/square` beside it."""
+    path = kept / "bundles" / "square.twin"
+    if not path.exists():
+        where = moving_subject.poses(400)
+        moving_subject.write_video(kept / "square.avi", moving_subject.views(where))
+        (kept / "square.toml").write_text(moving_subject.RECIPE)
+        run_commands(
+            kept,
+            ["twin_training", "square.avi", "--name", "square", "--recipe", "square.toml"],
+            ["twin_converters", "runs/square"],
+        )
+    return path
+
+
+@pytest.fixture(scope="session")
+def gray_path(kept: Path) -> Path:
+    """Returns the path of a bundle without color: the article's networks on 28x28 strokes."""
+    path = kept / "bundles" / "strokes.twin"
+    if not path.exists():
+        strokes.write_stills(kept / "stills")
+        (kept / "strokes.toml").write_text(strokes.RECIPE)
+        run_commands(
+            kept,
+            ["twin_training", "images:stills", "--name", "strokes", "--recipe", "strokes.toml"],
+            ["twin_converters", "runs/strokes"],
+        )
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -29,11 +29,12 @@ def command(
     *,
     run: Annotated[Path, typer.Argument(help="The run folder, runs/NAME.")],
     out: Annotated[Path | None, typer.Option(help="The bundle. Default: bundles/NAME.twin.")] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Measure what int8 costs in every layer.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Converts; see the module and the command's help."""
-    run_command(lambda: _convert(run, out, as_json=as_json), debug=debug)
+    run_command(lambda: _convert(run, out, layers=layers, as_json=as_json), debug=debug)
 
 
 def main() -> None:
@@ -41,7 +42,7 @@ def main() -> None:
     app()
 
 
-def _convert(folder: Path, out: Path | None, *, as_json: bool) -> None:
+def _convert(folder: Path, out: Path | None, *, layers: bool, as_json: bool) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     from twin_converters.run import Run
@@ -58,7 +59,12 @@ def _convert(folder: Path, out: Path | None, *, as_json: bool) -> None:
 
     console = Console(stderr=True)
     with console.status("converting") as status:
-        conversion = convert(opened, lambda stage: status.update(f"converting: {stage}"))
+        conversion = convert(
+            opened,
+            lambda stage: status.update(f"converting: {stage}"),
+            layers=layers,
+            on_diagnosis=lambda diagnosis: console.print(str(diagnosis), highlight=False, soft_wrap=True),
+        )
     path = out or Path("bundles") / f"{opened.name}.twin"
     write(conversion, path)
     if as_json:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_converters.codec_tables import Recorded, fit
+from twin_converters.diagnosis import Diagnosis, diagnose
 from twin_converters.measure import Material, Measured, measure
 from twin_converters.quantize import QuantizedModel, quantize
 from twin_converters.reference import FloatTwin
@@ -34,6 +35,7 @@ _VALIDATION_FRAMES: Final = 600
 _GOLDEN_FRAMES: Final = 1
 _TOLERANCE: Final = 2
 _WHOLE_RANGE: Final = Quantization(1 / 127.5, 0)
+_MUCH_LOST_DB: Final = 0.2
 _RUNTIMES: Final = ("tflite", "litert")
 
 
@@ -49,12 +51,20 @@ class Conversion:
     """`view`, `float`, `int8` and `difference` (x8) of a few test frames."""
 
 
-def convert(run: Run, on_stage: Callable[[str], None] = lambda _stage: None) -> Conversion:
+def convert(
+    run: Run,
+    on_stage: Callable[[str], None] = lambda _stage: None,
+    *,
+    layers: bool = False,
+    on_diagnosis: Callable[[Diagnosis], None] = lambda _diagnosis: None,
+) -> Conversion:
     """Converts a run.
 
     Args:
         run: What training left.
         on_stage: Told what is being done.
+        layers: Whether to measure the error of every layer even if int8 loses little.
+        on_diagnosis: Told what that gave, before the gate.
 
     Raises:
         ConversionError: The models cannot be quantized, need operators that a runtime lacks, differ between runtimes,
@@ -70,7 +80,8 @@ def convert(run: Run, on_stage: Callable[[str], None] = lambda _stage: None) -> 
     latent = Quantization(encoder.output.scale, encoder.output.zero_point)
     on_stage("quantizing the generator")
     known = reference.encode(run.calibration, latent, range(len(run.calibration)))
-    generator = quantize(run.generator, _generator_samples(known[:, _pose_length(run) :], latent), int8_edges=False)
+    samples = _generator_samples(known[:, _pose_length(run) :], latent)
+    generator = quantize(run.generator, samples, int8_edges=False)
     operators = {ENCODER: read_operators(encoder.content), GENERATOR: read_operators(generator.content)}
     _check_operators(operators)
     on_stage("float reference")
@@ -90,7 +101,12 @@ def convert(run: Run, on_stage: Callable[[str], None] = lambda _stage: None) -> 
     on_stage("sealing")
     main = next(iter(measured.values()))
     quality = _quality(run, test, float_renderings, list(measured.values()))
-    _check_gate(run.gate, quality, list(measured.values()))
+    diagnosis = None
+    if layers or quality.float_psnr_db - quality.int8_psnr_db > min(_MUCH_LOST_DB, run.gate.max_psnr_loss_db):
+        on_stage("measuring the layers")
+        diagnosis = diagnose(run, reference, encoder, generator, latent, samples)
+        on_diagnosis(diagnosis)
+    _check_gate(run.gate, quality, list(measured.values()), diagnosis)
     chosen = np.linspace(0, len(test) - 1, _GOLDEN_FRAMES).round().astype(int)
     golden = Golden(test[chosen], main.states[chosen], main.renderings[chosen])
     across, down = grid_of(run.view.height, run.view.width)
@@ -101,12 +117,13 @@ def convert(run: Run, on_stage: Callable[[str], None] = lambda _stage: None) -> 
         ENCODER: encoder.content,
         GENERATOR: generator.content,
         GOLDEN: golden.to_bytes(),
-        PREVIEW: encode_png(main.renderings[0]),
+        PREVIEW: encode_png(main.renderings[0][::2, ::2]),
     }
     if run.plate is not None:
         members[PLATE] = encode_png(run.plate)
     bundle = Bundle.from_bytes(seal(manifest, members))
-    return Conversion(bundle, _report(run, bundle, quality, measured), _pictures(test, float_renderings, main))
+    report = _report(run, bundle, quality, measured) | ({"layers": diagnosis.to_json()} if diagnosis else {})
+    return Conversion(bundle, report, _pictures(test, float_renderings, main))
 
 
 def fit_codec(run: Run, measured: Measured) -> CodecTables:
@@ -177,7 +194,7 @@ def _mean_quality(views: Views, renderings: Views) -> tuple[float, float]:
     )
 
 
-def _check_gate(gate: Gate, quality: Quality, measured: list[Measured]) -> None:
+def _check_gate(gate: Gate, quality: Quality, measured: list[Measured], diagnosis: Diagnosis | None) -> None:
     misses = []
     if quality.int8_psnr_db < gate.min_psnr_db:
         misses.append(f"PSNR is {quality.int8_psnr_db:.2f} dB, {gate.min_psnr_db:g} are asked for")
@@ -185,7 +202,8 @@ def _check_gate(gate: Gate, quality: Quality, measured: list[Measured]) -> None:
         misses.append(f"SSIM is {quality.int8_ssim:.3f}, {gate.min_ssim:g} is asked for")
     lost = quality.float_psnr_db - quality.int8_psnr_db
     if lost > gate.max_psnr_loss_db:
-        misses.append(f"int8 loses {lost:.2f} dB to float, {gate.max_psnr_loss_db:g} are allowed")
+        culprit = f"; {diagnosis.culprit}" if diagnosis else ""
+        misses.append(f"int8 loses {lost:.2f} dB to float, {gate.max_psnr_loss_db:g} are allowed{culprit}")
     apart, share = _apart(measured)
     if share > gate.max_share_apart:
         misses.append(f"the runtimes differ by up to {apart}/255, beyond {_TOLERANCE}/255 in {share:.1e} of all values")

@@ -6,6 +6,7 @@ that one alone as int8 has it: weights, rounding and saturation. What that does 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -17,6 +18,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.python.interpreter import Interpreter
 
 from twin_converters.quantize import operator_name
+from twin_edge.cli.common import native_stderr_hidden
 from twin_edge.errors import ConversionError
 
 _EDGES: Final = ("QUANTIZE", "DEQUANTIZE")
@@ -52,6 +54,11 @@ class LayerError:
     """Root mean square error of the model's output when this layer alone is int8, in real values."""
     output_share: float
     """Its square as a share of the sum over all layers, 0 to 1: the culprit's is the largest."""
+
+    @property
+    def rounding_share(self) -> float:
+        """Share of the layer's own squared error that its activations make and not its weights, 0 to 1."""
+        return max(0.0, 1 - (self.weights_rmse_steps / max(self.rmse_steps, _SMALL)) ** 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,21 +128,24 @@ def to_json(errors: Sequence[LayerError]) -> list[dict[str, Any]]:
     ]
 
 
-def table(errors: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the errors of a report as a table, a line each."""
-    heads = ("output", "own error", "weights", "SNR", "range used", "saturated", "layer")
-    lines = ["{:>7} {:>12} {:>12} {:>8} {:>11} {:>10}  {}".format(*heads)]
+def table(errors: Sequence[LayerError]) -> str:
+    """Returns the errors as a table, a line each."""
+    lines = [" output     own error       weights        SNR  range used  saturated  layer"]
     lines += [
-        f"{error['output_share']:7.1%} {error['rmse_steps']:6.2f} steps {error['weights_rmse_steps']:6.2f} steps "
-        f"{error['snr_db']:5.1f} dB {error['used_share']:11.0%} {error['saturated_share']:10.2%}  "
-        f"{error['operator']} {error['layer']}"
+        f"{error.output_share:7.1%} {error.rmse_steps:7.2f} steps {error.weights_rmse_steps:7.2f} steps "
+        f"{error.snr_db:7.1f} dB {error.used_share:11.0%} {error.saturated_share:10.2%}  {error.operator} {error.layer}"
         for error in errors
     ]
     return "\n".join(lines)
 
 
 def _layer_error(
-    at: int, reference: _Operator, quantized: _Operator, traces: Sequence[Mapping[int, Floats]], square: float, share: float
+    at: int,
+    reference: _Operator,
+    quantized: _Operator,
+    traces: Sequence[Mapping[int, Floats]],
+    square: float,
+    share: float,
 ) -> LayerError:
     values = np.concatenate([trace[reference.output] for trace in traces])
     unrounded = np.concatenate([quantized([trace[tensor] for tensor in reference.inputs]) for trace in traces])
@@ -182,7 +192,7 @@ def _trace(operators: Sequence[_Operator], sample: Floats) -> dict[int, Floats]:
 
 
 def _operators(content: bytes) -> list[_Operator]:
-    """Takes a graph apart into float operators; those of an int8 graph have the weights that the int8 ones stand for."""
+    """Takes a graph apart into float operators; those of an int8 graph have the weights that int8 stands for."""
     model = _as_float(schema.ModelT.InitFromPackedBuf(content, 0))
     graph, found = model.subgraphs[0], []
     everything = list(graph.operators)
@@ -237,8 +247,11 @@ def _packed(model: Any) -> bytes:
 
 
 def _interpreter(content: bytes) -> Interpreter:
-    interpreter = Interpreter(model_content=content, num_threads=1)
-    interpreter.allocate_tensors()
+    # TensorFlow's own interpreter, deprecated as it is: tflite-runtime cannot be loaded beside TensorFlow.
+    with warnings.catch_warnings(), native_stderr_hidden():
+        warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated", category=UserWarning)
+        interpreter = Interpreter(model_content=content, num_threads=1)
+        interpreter.allocate_tensors()
     return interpreter
 
 

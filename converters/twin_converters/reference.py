@@ -83,13 +83,24 @@ class FloatTwin:
 
     def render(self, states: npt.NDArray[np.int8], latent: Quantization) -> Views:
         """Returns the renderings of states, uint8 RGB of shape (n, height, width, 3)."""
-        pose = self._run.pose
-        first = 0 if pose is None else len(pose.steps)
-        drawn = to_pixels(self._generator(latent.dequantize(states[:, first:])))
+        first = 0 if self._run.pose is None else len(self._run.pose.steps)
+        return self.compose(self._generator(latent.dequantize(states[:, first:])), states)
+
+    def compose(self, outputs: npt.NDArray[np.float32], states: npt.NDArray[np.int8]) -> Views:
+        """Returns the renderings that outputs of a generator make.
+
+        Args:
+            outputs: float32 of shape (n, height, width, channels), -1 to 1.
+            states: The states that they are drawn from, for the pose, int8 of shape (n, state length).
+        """
+        pose, drawn = self._run.pose, to_pixels(outputs)
         if pose is None or self._compositor is None:
             return drawn
         return np.stack(
-            [self._compositor(one, pose.dequantize(state[:first])) for one, state in zip(drawn, states, strict=True)]
+            [
+                self._compositor(one, pose.dequantize(state[: len(pose.steps)]))
+                for one, state in zip(drawn, states, strict=True)
+            ]
         )
 
     def _shrunk(self, view: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

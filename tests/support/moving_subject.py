@@ -16,9 +16,35 @@ from twin_training.start import Start, prepare
 SIZE = 64
 SIDE = 30
 """Side of the square, pixels of a view."""
-MODEL = ModelConfig(
-    size=SIZE, moving=True, latent=6, encoder_side=16, block=8, atoms=32, hidden=8, refiner=8, patch=32
-)
+MODEL = ModelConfig(size=SIZE, moving=True, latent=6, encoder_side=16, block=8, atoms=32, hidden=8, refiner=8, patch=32)
+RECIPE = f"""
+[data]
+train_share = 0.6
+validation_share = 0.15
+gap_s = 0.5
+[model]
+size = {SIZE}
+moving = true
+latent = {MODEL.latent}
+encoder_side = {MODEL.encoder_side}
+block = {MODEL.block}
+atoms = {MODEL.atoms}
+hidden = {MODEL.hidden}
+refiner = {MODEL.refiner}
+discriminator_filters = [8, 16]
+patch = {MODEL.patch}
+[train]
+steps = 30
+batch = 8
+learning_rate = 1e-3
+motion_weight = 0.0
+[gate]
+min_psnr_db = 18.0
+min_ssim = 0.4
+max_psnr_loss_db = 2.0
+max_share_apart = 1e-2
+"""
+"""A small twin of it, in seconds."""
 _FINE = 4
 """Everything is drawn this many times larger and averaged, so that no shift is drawn better than another."""
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from twin_training.linear import dictionary
 from twin_training.recipe import ModelConfig
-from twin_training.start import LATENT_DEVIATION, Start
+from twin_training.start import LATENT_DEVIATION, OUTPUT, Start
 
 _ROUNDING_NOISE: Final = 1.5 / 127.5
 """Deviation of the noise on activations in training, about one and a half int8 steps where they lie within -1 and 1.
@@ -24,6 +24,9 @@ _ROUNDING_NOISE: Final = 1.5 / 127.5
 It stands for the rounding of int8 kernels, which TFLite runtimes do not do alike: a generator that has learned to
 shrug it off renders the same on all of them, within a level or two.
 """
+
+_COPIES: Final = 8
+"""Coefficients on top of one for each entry of the dictionary; they go to the entries with the largest values."""
 
 _PACKAGE: Final = "twin_training"
 
@@ -154,11 +157,12 @@ def build_generator(model: ModelConfig) -> keras.Model:
     """
     cells, half, depth = model.size // model.block, model.block // 2, 4 * model.channels
     inputs = keras.Input((model.latent,), name="latent")
-    x = keras.layers.Reshape((1, 1, model.latent))(inputs)
-    # A convolution, not a dense layer: only those may have a scale for each output on every runtime.
-    x = keras.layers.Conv2D(cells * cells * model.atoms, 1, name="coefficients")(x)
-    x = Clip()(keras.layers.Reshape((cells, cells, model.atoms))(x))
-    x = Clip()(x + _correction(x, model.hidden))
+    # Dense, with one scale for all weights: a scale for each of thousands of outputs would be a quarter of the model.
+    x = keras.layers.Dense(cells * cells * (model.atoms + _COPIES), name="coefficients")(inputs)
+    x = Clip()(keras.layers.Reshape((cells, cells, model.atoms + _COPIES))(x))
+    y = keras.layers.GaussianNoise(_ROUNDING_NOISE)(x)
+    y = Clip()(keras.layers.Conv2D(model.hidden, 3, padding="same", kernel_initializer="he_normal")(y))
+    x = keras.layers.GaussianNoise(_ROUNDING_NOISE)(keras.layers.Concatenate()([x, y]))
     x = keras.layers.Conv2D(half * half * depth, 1, use_bias=False, name="dictionary")(x)
     # The residual is clipped as well: one int8 step of it is then one step of the output. With a range of its own,
     # a step would be two levels of the rendering, and so would be what two runtimes' kernels disagree by.
@@ -173,13 +177,31 @@ def set_linear(encoder: keras.Model, generator: keras.Model, start: Start, model
     weights = start.encoder.weights.reshape(model.encoder_side, model.encoder_side, 3, -1)
     encoder.get_layer("linear").set_weights([weights, start.encoder.bias])
     coefficients, entries = dictionary(start.basis, model.block, model.atoms, LATENT_DEVIATION)
-    layer = generator.get_layer("coefficients")
-    layer.set_weights([coefficients.reshape(1, 1, model.latent, -1), np.zeros(layer.filters, np.float32)])
+    copied, offsets = _copies(entries, _COPIES)
+    coefficients, entries = coefficients[..., copied], entries[copied] / np.bincount(copied)[copied, None, None, None]
+    bias = np.broadcast_to(offsets, coefficients.shape[1:])
+    generator.get_layer("coefficients").set_weights([coefficients.reshape(model.latent, -1), bias.reshape(-1)])
     # Two DEPTH_TO_SPACE follow, the last by 2: a block is cut into squares of 2x2 pixels.
     half = model.block // 2
-    folded = entries.reshape(model.atoms, half, 2, half, 2, model.channels).transpose(0, 1, 3, 2, 4, 5)
-    generator.get_layer("dictionary").set_weights([folded.reshape(1, 1, model.atoms, -1)])
+    folded = entries.reshape(-1, half, 2, half, 2, model.channels).transpose(0, 1, 3, 2, 4, 5)
+    kernel = np.zeros((len(copied) + model.hidden, folded[0].size), np.float32)
+    kernel[: len(copied)] = folded.reshape(len(copied), -1)
+    generator.get_layer("dictionary").set_weights([kernel[np.newaxis, np.newaxis]])
     generator.get_layer("anchor").set_anchor(start.mean)
+
+
+def _copies(entries: npt.NDArray[np.float32], count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Gives the entries with the largest values `count` more coefficients, so that each draws a part of them.
+
+    Returns:
+        For each coefficient the number of its entry, int64, and what is added to it, float32: the copies of one
+        coefficient are shifted against each other by parts of an int8 step, so that together they are that much finer.
+    """
+    largest, copies = np.abs(entries).max((1, 2, 3)), np.ones(len(entries), np.int64)
+    for _ in range(count):
+        copies[(largest / copies).argmax()] += 1
+    shifts = [(np.arange(n) + 0.5) / n - 0.5 for n in copies]
+    return np.repeat(np.arange(len(entries)), copies), (np.concatenate(shifts) * OUTPUT.scale).astype(np.float32)
 
 
 def build_discriminator(model: ModelConfig) -> keras.Model:

@@ -156,7 +156,7 @@ class GateConfig:
     """Least SSIM."""
     max_psnr_loss_db: float = 0.5
     """Most that int8 may lose to float, dB."""
-    max_share_apart: float = 1e-6
+    max_share_apart: float = 1e-5
     """Most of all values that may differ between runtimes by more than 2/255, 0-1."""
 
 
@@ -248,7 +248,7 @@ def recipe_from_json(tree: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-SIZES: Mapping[str, Mapping[str, int]] = {
+SIZES: Mapping[str, Mapping[str, Any]] = {
     "small": {"size": 64, "latent": 48, "block": 8, "atoms": 40, "hidden": 24, "refiner": 16, "patch": 32},
     "standard": {},
     "large": {"size": 256, "latent": 96, "block": 32, "atoms": 128, "hidden": 48, "refiner": 16, "patch": 96},

@@ -145,6 +145,8 @@ class Trainer(TrainingLoop):
     def _one_step(self) -> dict[str, float]:
         config = self.recipe.train
         phase = phase_at(self.step, config)
+        if self.step == 0:
+            self._judge()  # The linear twin is a candidate too.
         values = self._learn(phase)
         # The moving average changes slowly: looking at it now and then is enough.
         if (self.step + 1) % max(1, config.steps // _JUDGEMENTS) == 0:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -18,62 +15,10 @@ from twin_edge.twin import Twin
 
 pytestmark = pytest.mark.training
 
-ROOT = Path(__file__).parents[3]
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in ("edge", "training", "converters")),
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-    "CUDA_VISIBLE_DEVICES": "-1",
-}
-RECIPE = """
-[data]
-train_share = 0.6
-validation_share = 0.2
-gap_s = 0.0
-[model]
-family = "article"
-size = 28
-latent = 20
-encoder_filters = [8, 16]
-generator_filters = [16, 12, 8]
-discriminator_filters = [8, 16]
-[train]
-steps = 40
-learning_rate = 2e-3
-[gate]
-min_psnr_db = 5.0
-min_ssim = 0.0
-max_psnr_loss_db = 5.0
-max_share_apart = 1.0
-"""
-
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("article")
-    (folder / "stills").mkdir()
-    rng = np.random.default_rng(1)
-    for number in range(200):
-        image = np.zeros((28, 28), np.uint8)
-        x0, y0, x1, y1 = (int(value) for value in rng.integers(5, 23, 4))
-        cv2.line(image, (x0, y0), (x1, y1), 255, 3, cv2.LINE_AA)
-        cv2.imwrite(str(folder / "stills" / f"{number:03d}.png"), image)
-    (folder / "small.toml").write_text(RECIPE)
-    for command in (
-        ["twin_training", "images:stills", "--name", "strokes", "--recipe", "small.toml"],
-        ["twin_converters", "runs/strokes"],
-    ):
-        done = subprocess.run(
-            [sys.executable, "-m", *command],
-            cwd=folder,
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            timeout=250,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-    return Bundle.open(folder / "bundles" / "strokes.twin")
+def bundle(gray_path: Path) -> Bundle:
+    return Bundle.open(gray_path)
 
 
 def test_bundle_has_one_channel_inside_and_three_outside(bundle: Bundle) -> None:

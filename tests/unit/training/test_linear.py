@@ -33,11 +33,21 @@ def holes(count: int, size: int = 32) -> np.ndarray:
     return seen
 
 
+def continued(canvases: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Returns canvases whose unseen strips continue their nearest seen column, as warping a view leaves them."""
+    result = canvases.copy()
+    for canvas, mask in zip(result, seen, strict=True):
+        shown = np.flatnonzero(mask[0])
+        canvas[:, : shown[0]] = canvas[:, shown[:1]]
+        canvas[:, shown[-1] + 1 :] = canvas[:, shown[-1:]]
+    return result
+
+
 def test_coefficients_are_ordered_and_independent() -> None:
     rig = Rig(RigConfig(seed=5))
-    views = np.zeros((120, 64, 64, 3), np.uint8)
+    views = np.zeros((60, 64, 64, 3), np.uint8)
     for view in views:
-        rig.step(20)
+        rig.step(10)
         view[:] = cv2.resize(rig.draw(), (64, 64))
     coefficients = principal_coefficients(views, None, 16)
     deviations = coefficients.std(0)
@@ -63,7 +73,7 @@ def test_holes_are_filled_in_and_change_little() -> None:
     canvases, _ = patterned(200)
     seen = holes(200)
     assert 0.05 < (seen == 0).mean() < 0.3
-    damaged = np.where(seen[..., np.newaxis] > 0, canvases, np.uint8(0))
+    damaged = continued(canvases, seen)
     whole = principal_coefficients(canvases, None, 3)
     filled = principal_coefficients(damaged, seen, 3)
     ignored = principal_coefficients(damaged, None, 3)
@@ -74,7 +84,7 @@ def test_holes_are_filled_in_and_change_little() -> None:
         return float(np.square(rest).sum() / np.square(whole).sum())
 
     assert error(filled) < 0.05
-    assert error(filled) < 0.3 * error(ignored)
+    assert error(filled) < 0.5 * error(ignored)
 
 
 def test_more_components_than_views_are_zero() -> None:
@@ -89,9 +99,11 @@ def test_ridge_recovers_a_known_map() -> None:
     weights, bias = rng.normal(size=(20, 4)).astype(np.float32), np.array([1, -2, 3, 0], np.float32)
     inputs = rng.normal(2, 1, (400, 20)).astype(np.float32)
     found = ridge(inputs, inputs @ weights + bias, np.ones(4, np.float32))
-    np.testing.assert_allclose(found.weights, weights, atol=2e-3)
-    np.testing.assert_allclose(found.bias, bias, atol=5e-3)
-    np.testing.assert_allclose(found(inputs), inputs @ weights + bias, atol=5e-3)
+    # Weights are int8: half a step of the largest of an output is what each may be off by.
+    step = np.abs(weights).max(0) / 127
+    assert (np.abs(found.weights - weights) <= 0.55 * step).all()
+    assert (np.abs(found(inputs) - inputs @ weights - bias).mean(0) <= 2 * step).all()
+    np.testing.assert_allclose(found(inputs).mean(0), (inputs @ weights + bias).mean(0), atol=1e-3)
 
 
 def test_ridge_does_not_learn_noise_by_heart() -> None:
@@ -110,7 +122,7 @@ def test_drawing_basis_draws_what_it_was_given(with_holes: bool) -> None:  # noq
     canvases, amounts = patterned(300)
     latents = (amounts / amounts.std(0) * 0.25).astype(np.float32)
     seen = holes(300) if with_holes else None
-    given = canvases if seen is None else np.where(seen[..., np.newaxis] > 0, canvases, np.uint8(0))
+    given = canvases if seen is None else continued(canvases, seen)
     mean, basis = drawing_basis(latents, given, seen)
     drawn = (mean + np.tensordot(latents, basis, 1) + 1) * 127.5
     assert mean.shape == (32, 32, 3)

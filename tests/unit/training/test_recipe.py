@@ -38,6 +38,13 @@ def test_own_file(tmp_path: Path) -> None:
         ("[model]\nsize = 100", "32, 64, 128 or 256"),
         ("[model]\nsize = 64\npatch = 128", "patch is larger"),
         ("[model]\nencoder_filters = []", "not empty"),
+        ("[model]\nencoder_side = 24", "encoder_side is 24.*power of two from 8 to 128"),
+        ("[model]\nsize = 64\nencoder_side = 128", "power of two from 8 to 64"),
+        ("[model]\nblock = 2", "block is 2.*power of two from 4 to 32"),
+        ("[model]\natoms = 0", "recipe.model.atoms is 0.*1 to 512"),
+        ("[model]\nmoving = 1", "must be of type bool"),
+        ("[model]\ndiscriminator_filters = [8]", "has 1 entries"),
+        ("[data]\nfps = 121", "recipe.data.fps is 121"),
         ("[data]\nrig_test_seeds = [1000]", "rig seed twice"),
         ("[data]\ntrain_share = 0.9\nvalidation_share = 0.1", "less than 5 %"),
         ('[data]\ndenoise = "magic"', "makes no view"),
@@ -48,6 +55,12 @@ def test_own_file(tmp_path: Path) -> None:
 def test_wrong_recipes(text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         parse_recipe("mine", text)
+
+
+def test_a_moving_subject_has_a_pose_in_its_state_and_a_coverage_in_its_picture() -> None:
+    moving, fixed = load_recipe("face").model, load_recipe("rig").model
+    assert (moving.channels, moving.state_length - moving.latent) == (4, 4)
+    assert (fixed.channels, fixed.state_length - fixed.latent) == (3, 0)
 
 
 def test_missing_recipe_names_the_shipped_ones() -> None:

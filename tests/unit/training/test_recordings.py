@@ -10,9 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from twin_edge.cameras.rig import Rig, RigConfig
 from twin_edge.errors import CameraError, TrainingError, TwinEdgeError
-from twin_training.principal import principal_coefficients
 from twin_training.recipe import Recipe, load_recipe
 from twin_training.recordings import record
 
@@ -93,22 +91,21 @@ def test_corrupt_video(tmp_path: Path, recipe: Recipe) -> None:
         record(str(path), recipe)
 
 
-def test_principal_coefficients_are_whitened_and_ordered() -> None:
-    rig = Rig(RigConfig(seed=5))
-    views = np.zeros((200, 64, 64, 3), np.uint8)
-    for view in views:
-        rig.step(20)
-        view[:] = cv2.resize(rig.draw(), (64, 64))
-    coefficients = principal_coefficients(views, 16)
-    np.testing.assert_allclose(coefficients.std(0), 1, atol=1e-3)
-    np.testing.assert_allclose(coefficients.mean(0), 0, atol=1e-2)
-    pixels = views.reshape(200, -1).astype(np.float64)
-    pixels -= pixels.mean(0)
-    explained = [np.square(coefficients[:, i] @ pixels).sum() for i in range(16)]
-    assert explained[0] > explained[3] > explained[15]
+def test_a_lower_rate_thins_out_what_is_measured_and_keeps_what_is_trained(tmp_path: Path, recipe: Recipe) -> None:
+    clip = write_video(tmp_path / "clip.avi", numbered(600))
+    whole = record(clip, recipe)
+    slower = record(clip, replace(recipe, data=replace(recipe.data, fps=10.0)))
+    np.testing.assert_array_equal(slower.train, whole.train)
+    np.testing.assert_array_equal(slower.validation, whole.validation[::2])
+    np.testing.assert_array_equal(slower.test, whole.test[::2])
+    assert whole.live is None
+    assert slower.live is not None
+    assert np.diff(slower.live.mean(axis=(1, 2, 3))).mean() == pytest.approx(2 * 200 / 600, rel=0.2)
 
 
-def test_more_components_than_views_are_zero() -> None:
-    coefficients = principal_coefficients(np.random.default_rng(0).integers(0, 255, (5, 32, 32, 3)).astype(np.uint8), 8)
-    assert np.isfinite(coefficients).all()
-    assert not coefficients[:, 4:].any()
+def test_rig_says_where_something_else_begins(recipe: Recipe) -> None:
+    seeds = replace(recipe.data, rig_train_seeds=(1, 2, 3), rig_validation_seeds=(4,), rig_test_seeds=(5,))
+    dataset = record("rig", replace(recipe, data=replace(seeds, rig_frames=30, rig_stride=2)))
+    assert dataset.cuts == (0, 30, 60)
+    assert dataset.live is not None
+    assert dataset.live_cuts == (0, 30, 60)

@@ -137,6 +137,10 @@ def test_unknown_schema(bundle: Bundle) -> None:
         (("quality", "runtime_levels"), 256),
         (("quality", "runtime_steps"), -1),
         (("operators", "encoder.tflite"), []),
+        (("quality", "baseline_psnr_db"), -1),
+        (("pose",), {"steps": [1, 1, 1], "reach": [1, 1, 1, 1]}),
+        (("pose",), []),
+        (("state", "pose"), ["tx", "ty", "rotation", "log_scale"]),
         (("surprise",), 1),
     ],
 )

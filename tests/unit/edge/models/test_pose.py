@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from twin_edge.models.pose import POSE_VALUES, Pose, PoseSpec
 
 SPEC = PoseSpec((0.25, 0.5, 0.01, 0.02), (8.0, 4.0, 0.25, 0.15))
-POSES = st.builds(
-    Pose, st.floats(-200, 200), st.floats(-200, 200), st.floats(-math.pi, math.pi), st.floats(-1.5, 1.5)
-)
+POSES = st.builds(Pose, st.floats(-200, 200), st.floats(-200, 200), st.floats(-math.pi, math.pi), st.floats(-1.5, 1.5))
 SIZES = st.sampled_from([32, 64, 128, 256])
 
 

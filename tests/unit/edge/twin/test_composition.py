@@ -47,9 +47,7 @@ def test_a_quarter_turn_goes_from_right_to_down() -> None:
 
 
 @settings(deadline=None)
-@given(
-    hnp.arrays(np.uint8, (4, 4, 3)), hnp.arrays(np.uint8, (4, 4, 4))
-)
+@given(hnp.arrays(np.uint8, (4, 4, 3)), hnp.arrays(np.uint8, (4, 4, 4)))
 def test_mixture_is_rounded_to_the_nearest(plate: np.ndarray, drawn: np.ndarray) -> None:
     mixed = Compositor(plate)(drawn, Pose()).astype(float)
     coverage = drawn[..., 3:] / 255

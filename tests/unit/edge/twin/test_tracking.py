@@ -114,9 +114,10 @@ def test_crop_follows_the_subject() -> None:
     crop.look_at(resting)
     wanted = crop(Pose())[10:22, 10:22].astype(int)
     crop.look_at(moved)
-    assert np.abs(crop(Pose(6, -4, 0.2))[10:22, 10:22] - wanted).mean() < 0.3 * np.abs(
-        crop(Pose())[10:22, 10:22] - wanted
-    ).mean()
+    assert (
+        np.abs(crop(Pose(6, -4, 0.2))[10:22, 10:22] - wanted).mean()
+        < 0.3 * np.abs(crop(Pose())[10:22, 10:22] - wanted).mean()
+    )
 
 
 def test_a_crop_as_large_as_the_view_is_the_view() -> None:
