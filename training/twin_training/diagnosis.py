@@ -1,6 +1,6 @@
 """What may be wrong with a recording, or with the twin that came of it, said before it is deployed.
 
-What cannot be trained on at all is an error (`twin_training.recordings`); here is what can be, with what to expect of it.
+What cannot be trained on at all is an error (`twin_training.recordings`); here is what can be, and with what to expect.
 The numbers come from `twin_training.evidence`; the thresholds are here.
 """
 
@@ -144,7 +144,7 @@ def _unlike(train: Views, validation: Views, test: Views) -> list[Finding]:
             continue
         times = float(np.median(distances[distances > limit])) / max(usual, 1.0)
         what = (
-            f"{share:.0%} of the {name} part is unlike the training part: {times:.1f} times as far from what that spans "
+            f"{share:.0%} of the {name} part is unlike training, {times:.1f} times as far from what that spans "
             "as its own parts are from each other"
         )
         advice = (

@@ -87,7 +87,7 @@ def some(views: Views, most: int = _MOST) -> Views:
 
 
 def contrast(views: Views) -> Floats:
-    """Returns the standard deviation over the pixels of each view, channel by channel, 0-127.5, float32 of shape (n,)."""
+    """Returns the standard deviation over the pixels of each view, by channel, 0-127.5, float32 of shape (n,)."""
     return np.stack([view.astype(np.float32).std((0, 1)).mean() for view in views])
 
 
@@ -109,7 +109,7 @@ def moving_share(views: Views) -> float:
 def distances_from_span(train: Views, others: Views) -> tuple[float, Floats]:
     """Returns how far views are from what training views span.
 
-    The distance is what is left of a small copy of a view after the closest combination of the training part's principal
+    The distance is what is left of a small copy of a view after the closest sum of the training part's principal
     components, none of them used beyond one and a half of the range that it has there.
 
     Args:
@@ -117,7 +117,7 @@ def distances_from_span(train: Views, others: Views) -> tuple[float, Floats]:
         others: Views to judge, of the same size.
 
     Returns:
-        What is usual: the 90th percentile over training views of the distance from the span of other blocks of the training
+        What is usual: the 90th percentile over training views of the distance from the span of the training's other
         part, levels of 255; and the distance of each of the others, float32 of shape (n,).
     """
     blocks = np.array_split(_flat(some(train)), _BLOCKS)
@@ -130,7 +130,7 @@ def distances_from_span(train: Views, others: Views) -> tuple[float, Floats]:
 def camera_motion(views: Views) -> float:
     """Returns the share of pairs of views between which the edge of the picture moves as one, 0-1.
 
-    A camera that moves takes the texture along all edges with it; a subject does not. 0 where there is too little texture. 1
+    A camera that moves takes the texture along all edges with it; a subject does not. 0 where texture is rare. 1
     when the picture has been shifted from the beginning to the end of the recording.
     """
     lag = max(1, len(views) // _PAIRS)
@@ -214,7 +214,7 @@ def visible_shares(core: Image, poses: list[Pose]) -> Floats:
 
 
 def outside_difference(views: Views, plate: Image, subjects: Masks) -> float:
-    """Returns how far views differ from the plate where the subject is not, levels of 255: the median of their medians."""
+    """Returns how far views differ from the plate beside the subject, levels of 255: the median of their medians."""
     side = (_MASK_SIDE, _MASK_SIDE)
     small = cv2.resize(plate, side, interpolation=cv2.INTER_AREA)
     wide = np.ones((_CLOSING, _CLOSING), np.uint8)

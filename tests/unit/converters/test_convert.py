@@ -50,7 +50,8 @@ def test_two_conversions_of_one_run_are_byte_identical(
 def test_report_measures_both_runtimes(quick: Path) -> None:
     report: dict[str, Any] = json.loads((quick / "bundles" / "quick.report.json").read_text())
     assert set(report["runtimes"]) == {"litert", "tflite"}
-    assert report["levels_between_runtimes"] <= 2
+    assert report["levels_between_runtimes"] <= 4
+    assert report["share_beyond_tolerance"] <= 1e-3
     assert abs(report["float"]["psnr_db"] - report["int8"]["psnr_db"]) < 0.5
     for one in report["runtimes"].values():
         assert abs(one["psnr_db"] - report["int8"]["psnr_db"]) < 0.1
@@ -153,9 +154,9 @@ def test_runtimes_that_differ_fail_the_gate() -> None:
         return Measured("x", cells, cells, states, image, image, states, states, np.ones(1), 1.0)
 
     gate, quality = Gate(10, 0.1, 0.5), Quality(1, 30, 0.9, 30, 0.9)
-    _check_gate(gate, quality, [measured(10), measured(12)])
+    _check_gate(gate, quality, [measured(10), measured(12)], None)
     with pytest.raises(ConversionError, match="differ by up to 3/255"):
-        _check_gate(gate, quality, [measured(10), measured(13)])
+        _check_gate(gate, quality, [measured(10), measured(13)], None)
 
 
 @pytest.fixture

@@ -48,10 +48,31 @@ def samples() -> np.ndarray:
     return np.random.default_rng(1).normal(0, 1, (24, SIDE, SIDE, CHANNELS)).astype(np.float32)
 
 
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(tmp_path_factory.mktemp("sound"))
+
+
+@pytest.fixture(scope="module")
+def original(sound: Path) -> bytes:
+    return to_float(sound)
+
+
+@pytest.fixture(scope="module")
+def quantized(sound: Path, samples: np.ndarray) -> bytes:
+    return quantize(sound, samples, int8_edges=False).content
+
+
 @pytest.mark.parametrize("int8_edges", [True, False])
-def test_errors_of_a_sound_model_are_rounding(tmp_path: Path, samples: np.ndarray, int8_edges: bool) -> None:  # noqa: FBT001
-    path = saved(tmp_path / "sound")
-    errors = layer_errors(to_float(path), quantize(path, samples, int8_edges=int8_edges).content, list(samples[:8]))
+def test_errors_of_a_sound_model_are_rounding(
+    sound: Path,
+    original: bytes,
+    quantized: bytes,
+    samples: np.ndarray,
+    int8_edges: bool,  # noqa: FBT001
+) -> None:
+    content = quantize(sound, samples, int8_edges=True).content if int8_edges else quantized
+    errors = layer_errors(original, content, list(samples[:8]))
     assert sorted(error.layer.split()[0] for error in errors) == ["0", "1", "2"]
     assert sum(error.output_share for error in errors) == pytest.approx(1)
     assert [error.output_share for error in errors] == sorted((error.output_share for error in errors), reverse=True)
@@ -64,9 +85,9 @@ def test_errors_of_a_sound_model_are_rounding(tmp_path: Path, samples: np.ndarra
         assert error.saturated_share < 0.001
 
 
-def test_the_shares_explain_the_error_of_the_whole_model(tmp_path: Path, samples: np.ndarray) -> None:
-    path = saved(tmp_path / "sound")
-    original, quantized = to_float(path), quantize(path, samples, int8_edges=False).content
+def test_the_shares_explain_the_error_of_the_whole_model(
+    original: bytes, quantized: bytes, samples: np.ndarray
+) -> None:
     parts = sum(error.output_rmse**2 for error in layer_errors(original, quantized, list(samples[:8])))
     whole = np.mean(np.square(run_float(original, list(samples[:8])) - run_float(quantized, list(samples[:8]))))
     # What is missing is the rounding of the input, which no operator makes.
@@ -75,41 +96,40 @@ def test_the_shares_explain_the_error_of_the_whole_model(tmp_path: Path, samples
 
 def test_an_activation_with_a_useless_range_is_found_and_int16_recovers_it(tmp_path: Path, samples: np.ndarray) -> None:
     path = saved(tmp_path / "spoiled", spoiled=True)
-    original, quantized = to_float(path), quantize(path, samples, int8_edges=False).content
-    worst = layer_errors(original, quantized, list(samples[:8]))[0]
+    spoiled, rounded = to_float(path), quantize(path, samples, int8_edges=False).content
+    worst = layer_errors(spoiled, rounded, list(samples[:8]))[0]
     assert worst.layer.startswith("1 ")
     assert worst.output_share > 0.9
     assert worst.rounding_share > 0.5
     fine = to_int16_activations(path, samples)
-    exact, rough, finer = (run_float(content, list(samples[:8])) for content in (original, quantized, fine))
+    exact, rough, finer = (run_float(content, list(samples[:8])) for content in (spoiled, rounded, fine))
     assert np.square(finer - exact).mean() < np.square(rough - exact).mean() / 4
 
 
-def test_the_report_is_json_and_the_table_has_a_line_for_each_layer(tmp_path: Path, samples: np.ndarray) -> None:
-    path = saved(tmp_path / "sound")
-    errors = layer_errors(to_float(path), quantize(path, samples, int8_edges=False).content, list(samples[:2]))
+def test_the_report_is_json_and_the_table_has_a_line_for_each_layer(
+    original: bytes, quantized: bytes, samples: np.ndarray
+) -> None:
+    errors = layer_errors(original, quantized, list(samples[:2]))
     assert len(json.loads(json.dumps(to_json(errors)))) == len(errors)
     lines = table(errors).splitlines()
     assert len(lines) == 1 + len(errors)
     assert all("CONV_2D" in line for line in lines[1:])
 
 
-def test_other_graphs_are_refused(tmp_path: Path, samples: np.ndarray) -> None:
+def test_other_graphs_are_refused(original: bytes, tmp_path: Path, samples: np.ndarray) -> None:
     other = quantize(saved(tmp_path / "longer", layers=4), samples, int8_edges=False).content
     with pytest.raises(ConversionError, match="do not correspond"):
-        layer_errors(to_float(saved(tmp_path / "sound")), other, list(samples[:2]))
+        layer_errors(original, other, list(samples[:2]))
 
 
-def test_a_conversion_that_loses_too_much_names_the_layer(
-    run_folder: Path, tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_a_conversion_that_loses_too_much_names_the_layer(run_folder: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(run_folder, tmp_path / "runs" / "quick"))
     recipe = json.loads((run / "recipe.json").read_text())
     recipe["gate"]["max_psnr_loss_db"] = -1.0
     (run / "recipe.json").write_text(json.dumps(recipe))
     done = subprocess.run(
         [sys.executable, "-m", "twin_converters", str(run), "--out", str(tmp_path / "quick.twin")],
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         capture_output=True,
         text=True,
         timeout=250,

@@ -108,11 +108,11 @@ def test_sensitivity_is_the_squared_error_of_one_step() -> None:
     def render(state: np.ndarray) -> np.ndarray:
         image = np.zeros((4, 4, 3), np.float32)
         image[0] = 100 + state[0]
-        image[1:] = 120 + 0.25 * state[1]
+        image[1:] = 120 + state[1]
         return np.rint(image).astype(np.uint8)
 
     states = np.array([[-10, 8, 0], [4, 0, 5], [0, -8, 1]], np.int8)
-    np.testing.assert_allclose(sensitivity(render, states), [0.25, 0.75 / 16, 1e-6], rtol=0.01)
+    np.testing.assert_allclose(sensitivity(render, states), [0.25, 0.75, 1e-6], rtol=0.01)
 
 
 def test_a_subject_that_never_moves_and_too_few_states() -> None:
