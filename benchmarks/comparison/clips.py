@@ -63,6 +63,8 @@ def load_clip(run: Path) -> Clip:
             test: Views = saved["test"]
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"{run} is not a finished run ({error})", fix="train first: make train convert") from error
+    fetched = Path("clips") / subject
+    subject = str(fetched) if fetched.exists() else subject  # A run knows its subject's name only.
     seen = 0
 
     def report(done: int, _total: int | None) -> None:
@@ -80,7 +82,7 @@ def load_clip(run: Path) -> Clip:
             test=cut(test, length),
         )
     fps = _fps(subject, seen, recipe)
-    return Clip(name=run.name, fps=fps, fixed=False, train=(dataset.train,), test=(test,))
+    return Clip(name=run.name, fps=fps, fixed=not recipe.model.moving, train=(dataset.train,), test=(test,))
 
 
 def cut(views: Views, length: int) -> tuple[Views, ...]:
@@ -93,6 +95,7 @@ def _fps(subject: str, frames: int, recipe: Recipe) -> float:
     camera = open_camera(subject)
     try:
         camera.open()
-        return (camera.fps or _DEFAULT_FPS) / max(1, math.ceil(frames / recipe.data.max_frames))
+        fps = (camera.fps or _DEFAULT_FPS) / max(1, math.ceil(frames / recipe.data.max_frames))
+        return fps / max(1, round(fps / recipe.data.fps)) if recipe.data.fps else fps
     finally:
         camera.close()

@@ -194,7 +194,7 @@ def _mean_quality(views: Views, renderings: Views) -> tuple[float, float]:
     )
 
 
-def _check_gate(gate: Gate, quality: Quality, measured: list[Measured], diagnosis: Diagnosis | None) -> None:
+def _check_gate(gate: Gate, quality: Quality, measured: list[Measured], diagnosis: Diagnosis | None = None) -> None:
     misses = []
     if quality.int8_psnr_db < gate.min_psnr_db:
         misses.append(f"PSNR is {quality.int8_psnr_db:.2f} dB, {gate.min_psnr_db:g} are asked for")
