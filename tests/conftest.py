@@ -38,6 +38,12 @@ def command_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
 
 
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """Returns the environment for the project's commands in a process of their own."""
+    return command_environment()
+
+
 def run_commands(folder: Path, *commands: list[str]) -> None:
     """Runs modules of the project in a folder, one after the other; all of them must succeed."""
     for command in commands:

@@ -22,6 +22,7 @@ from twin_edge.cli.common import native_stderr_hidden
 from twin_edge.errors import ConversionError
 
 _EDGES: Final = ("QUANTIZE", "DEQUANTIZE")
+_MOVES: Final = frozenset({"RESHAPE", "DEPTH_TO_SPACE", "CONCATENATION"})
 _IDENTIFIER: Final = b"TFL3"
 _LOWEST, _HIGHEST = -128, 127
 _SMALL: Final = 1e-12
@@ -103,13 +104,13 @@ def layer_errors(float_content: bytes, int8_content: bytes, samples: Sequence[Fl
             fix="convert without --layers",
         )
     traces = [_trace(reference, np.asarray(sample, np.float32)[np.newaxis]) for sample in samples]
-    squares = [_output_square(reference, quantized, at, traces) for at in range(len(reference))]
+    # What only moves values makes no error of its own.
+    working = [at for at, one in enumerate(reference) if one.name not in _MOVES]
+    squares = [_output_square(reference, quantized, at, traces) for at in working]
     total = sum(squares) + _SMALL
     found = [
         _layer_error(at, reference[at], quantized[at], traces, square, square / total)
-        for at, square in enumerate(squares)
-        # What only moves values makes no error of its own.
-        if reference[at].name not in {"RESHAPE", "DEPTH_TO_SPACE"}
+        for at, square in zip(working, squares, strict=True)
     ]
     return tuple(sorted(found, key=lambda one: -one.output_share))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -157,10 +156,3 @@ def test_runtimes_that_differ_fail_the_gate() -> None:
     _check_gate(gate, quality, [measured(10), measured(12)], None)
     with pytest.raises(ConversionError, match="differ by up to 3/255"):
         _check_gate(gate, quality, [measured(10), measured(13)], None)
-
-
-@pytest.fixture
-def environment() -> dict[str, str]:
-    root = Path(__file__).parents[3]
-    path = os.pathsep.join(str(root / folder) for folder in ("edge", "training", "converters"))
-    return {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}

@@ -5,9 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from twin_training.networks import build_discriminator, build_encoder, build_generator, multiply_accumulates, set_linear
+from twin_training.networks import (
+    _copies,
+    build_discriminator,
+    build_encoder,
+    build_generator,
+    multiply_accumulates,
+    set_linear,
+)
 from twin_training.recipe import ModelConfig
-from twin_training.start import prepare
+from twin_training.start import OUTPUT, prepare
 
 pytestmark = pytest.mark.training
 
@@ -60,3 +67,18 @@ def test_encoder_is_the_linear_map() -> None:
     crops = start.crops.astype(np.float32) / 255
     said = np.clip(start.encoder(crops.reshape(len(crops), -1)), -1, 1)
     np.testing.assert_allclose(encoder(crops).numpy(), said, atol=1e-4)
+
+
+def test_copies_go_to_the_largest_entries_and_are_finer_together() -> None:
+    entries = np.array([2.0, 0.4, -1.0, 0.3], np.float32).reshape(4, 1, 1, 1)
+    copied, offsets = _copies(entries, 4)
+    np.testing.assert_array_equal(np.bincount(copied), [4, 1, 2, 1])
+    step = OUTPUT.scale
+    values = np.random.default_rng(1).uniform(-0.9, 0.9, 2000)
+
+    def error(entry: int) -> float:
+        drawn = np.mean([np.rint((values + shift) / step) * step for shift in offsets[copied == entry]], 0)
+        return float(np.abs(drawn - values).max() / step)
+
+    assert error(1) == pytest.approx(1 / 2, abs=0.01)
+    assert error(0) == pytest.approx(1 / 8, abs=0.01)

@@ -21,14 +21,14 @@ def invoke(monkeypatch):
     return lambda *args: CliRunner().invoke(app, [str(arg) for arg in args])
 
 
-def test_help_loads_nothing_heavy():
+def test_help_loads_nothing_heavy(environment):
     heavy = "('numpy', 'cv2', 'paho', 'amqtt', 'tflite_runtime', 'ai_edge_litert', 'tensorflow')"
     code = (
         "import sys\nfrom twin_edge.cli.app import app\n"
         "try:\n    app(['run', '--help'])\nexcept SystemExit:\n    pass\n"
         f"sys.exit([name for name in {heavy} if name in sys.modules] or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     assert "twin-edge run --broker embedded:" in done.stdout
 
