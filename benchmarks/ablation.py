@@ -70,7 +70,7 @@ def variants(recipe: Recipe) -> dict[str, Recipe]:
 def measure(name: str, recipe: Recipe, dataset: Dataset, extractor: keras.Model) -> Variant:
     """Trains a variant and measures it."""
     started = time.monotonic()
-    trainer = Trainer(recipe, dataset.train, dataset.cuts, dataset.validation)
+    trainer = Trainer(recipe, *dataset.to_train_on(), dataset.validation)
     trainer.fit()
     trainer.finish()
     seconds = time.monotonic() - started

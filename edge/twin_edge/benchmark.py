@@ -11,20 +11,19 @@ import cv2
 import numpy as np
 
 from twin_edge.bundle import Bundle
-from twin_edge.cameras import Frame, RigCamera
+from twin_edge.cameras import Frame
 from twin_edge.config import RunConfig
 from twin_edge.frame_cost import JPEG_QUALITY, FrameCost, measure_costs, single_threaded_opencv
 from twin_edge.images import Image
 from twin_edge.models.runtimes import Runtime, installed_runtimes, load_runtime
-from twin_edge.runtime.sending import SendingConfig, StateSender
+from twin_edge.runtime.sending import SendingConfig, State, StateSender
+from twin_edge.sample_frames import FPS, HEIGHT, WIDTH, sample_frames
 from twin_edge.stage_times import Spread, StageTimes
 from twin_edge.twin import Packet, Twin
 
 STAGES: Final = ("view", "encode", "render", "gap", "packet", "whole")
 EXCLUDED: Final = "capturing, the broker and the start are excluded; models and buffers are warm"
-_FRAME_WIDTH, _FRAME_HEIGHT = 640, 480
-_FRAMES: Final = 16
-_FRAME_US: Final = 33_333
+_FRAME_US: Final = 1_000_000 // FPS
 _MS: Final = 1e3
 
 
@@ -48,6 +47,8 @@ class Benchmark:
     """Frames that each line was measured over, after a warm-up."""
     frame: str
     """Size of the frames."""
+    shown: str
+    """What the frames show."""
     twins: tuple[TwinTimes, ...]
     """Every installed runtime with 1 and 2 threads."""
     jpeg: Spread
@@ -87,8 +88,9 @@ def run_benchmark(bundle: Bundle, *, rounds: int = 200, threads: Sequence[int] =
         BundleError: A runtime cannot run the bundle.
         SyncError: The loopback cannot be used.
     """
-    frames = _frames()
     runtimes = [load_runtime(name) for name in installed_runtimes()]
+    sample = sample_frames(bundle, load_runtime())
+    frames = sample.frames
     with single_threaded_opencv():
         jpeg, jpeg_bytes = _measure_jpeg(frames, rounds)
         twins = tuple(
@@ -99,7 +101,8 @@ def run_benchmark(bundle: Bundle, *, rounds: int = 200, threads: Sequence[int] =
     costs = measure_costs(bundle, runtimes, frames, rounds=rounds, gap_every=(1, RunConfig().gap_every))
     return Benchmark(
         rounds=rounds,
-        frame=f"{_FRAME_WIDTH}x{_FRAME_HEIGHT}",
+        frame=f"{WIDTH}x{HEIGHT}",
+        shown=sample.shown,
         twins=twins,
         jpeg=jpeg,
         costs=costs,
@@ -108,23 +111,7 @@ def run_benchmark(bundle: Bundle, *, rounds: int = 200, threads: Sequence[int] =
     )
 
 
-def _frames() -> list[Frame]:
-    """Takes frames of the rig, a tenth of a second apart, so that no stage sees the same one over and over."""
-    camera = RigCamera("rig:fps=10")
-    camera.open()
-    frames = [camera.read(1.0) for _ in range(_FRAMES)]
-    camera.close()
-    return [Frame(_sized(frame.image), frame.time_us, frame.index) for frame in frames]
-
-
-def _sized(image: Image) -> Image:
-    if image.shape[:2] == (_FRAME_HEIGHT, _FRAME_WIDTH):
-        return image
-    resized: Image = np.asarray(cv2.resize(image, (_FRAME_WIDTH, _FRAME_HEIGHT)), np.uint8)
-    return resized
-
-
-def _measure_jpeg(frames: list[Frame], rounds: int) -> tuple[Spread, int]:
+def _measure_jpeg(frames: Sequence[Frame], rounds: int) -> tuple[Spread, int]:
     times, sizes = StageTimes(("jpeg",), rounds), []
     options = (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
     for number in range(-len(frames), rounds):  # The negative ones warm up.
@@ -139,19 +126,20 @@ def _measure_jpeg(frames: list[Frame], rounds: int) -> tuple[Spread, int]:
 
 
 def _measure_twin(
-    bundle: Bundle, runtime: Runtime, threads: int, frames: list[Frame], rounds: int
+    bundle: Bundle, runtime: Runtime, threads: int, frames: Sequence[Frame], rounds: int
 ) -> dict[str, Spread]:
     twin = Twin(bundle, runtime, threads=threads)
     times = StageTimes(STAGES, rounds)
     clock = time.perf_counter
     view: Image = np.zeros((twin.make_view.spec.height, twin.make_view.spec.width, 3), np.uint8)
+    state: State | None = None
     sender = StateSender(_Sink(), bundle, 1, SendingConfig())
     for number in range(-len(frames), rounds):
         frame = frames[number % len(frames)]
         marks = [clock()]
         view = twin.make_view(frame.image, view)
         marks.append(clock())
-        state = twin.encode(view)
+        state = twin.encode(view, state)
         marks.append(clock())
         rendering = twin.render(state)
         marks.append(clock())
@@ -159,7 +147,7 @@ def _measure_twin(
         marks.append(clock())
         # At a camera's pace, so that as many states share a packet as on a device.
         seq = number + len(frames)
-        sender.send(state, seq, frames[0].time_us + seq * _FRAME_US, clock())
+        sender.put(state, seq, frames[0].time_us + seq * _FRAME_US, clock())
         marks.append(clock())
         if number >= 0:
             row = times.next_row()

@@ -23,6 +23,7 @@ _FILL_ROUNDS: Final = 3
 _RIDGES: Final = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 _HELD_OUT: Final = 0.15
 _ROWS_AT_ONCE: Final = 8
+_VIEWS_AT_ONCE: Final = 256
 _DEVIATIONS: Final = 4.0
 _INT8_MAX: Final = 127
 
@@ -43,7 +44,9 @@ class LinearMap:
         return np.asarray(inputs @ self.weights + self.bias, np.float32)
 
 
-def principal_coefficients(canvases: Views, seen: npt.NDArray[np.uint8] | None, count: int) -> Floats:
+def principal_coefficients(
+    canvases: Views, seen: npt.NDArray[np.uint8] | None, count: int, side: int = _SIDE
+) -> Floats:
     """Returns the coefficients of each canvas on the leading principal components, strongest first.
 
     What a canvas does not show is filled in with what the components make of the rest, again and again: expectation
@@ -53,30 +56,36 @@ def principal_coefficients(canvases: Views, seen: npt.NDArray[np.uint8] | None, 
         canvases: uint8 RGB of shape (n, size, size, 3).
         seen: 255 where a canvas shows something, uint8 of shape (n, size, size); everywhere when None.
         count: How many components.
+        side: Height and width, at most, of what the components are of.
 
     Returns:
         float32 of shape (n, count), each column of mean 0, its deviation that of the component, in units of the
         root of the summed squared error over all values of a canvas; with fewer components to be had, the rest is 0.
     """
-    pixels = _reduced(canvases)
-    holes = None if seen is None else _reduced(np.repeat(seen[..., np.newaxis], 3, -1)) < 1
-    every = max(1, -(-len(pixels) // _MOST_SAMPLES))
+    every = max(1, -(-len(canvases) // _MOST_SAMPLES))
+    if seen is None or seen.all():
+        sample = _reduced(canvases[::every], side)
+        mean = sample.mean(0)
+        across = _components(sample - mean, count).T
+        parts = [
+            (_reduced(canvases[row : row + _VIEWS_AT_ONCE], side) - mean) @ across
+            for row in range(0, len(canvases), _VIEWS_AT_ONCE)
+        ]
+        return _centered(np.concatenate(parts), count)
+    pixels = _reduced(canvases, side)
+    holes = _reduced(np.repeat(seen[..., np.newaxis], 3, -1), side) < 1
     sample = pixels[::every].copy()
-    rounds = 1 if holes is None or not holes.any() else _FILL_ROUNDS
-    for turn in range(rounds):
+    for turn in range(_FILL_ROUNDS):
         mean = sample.mean(0)
         components = _components(sample - mean, count)
-        if turn < rounds - 1 and holes is not None:
+        if turn < _FILL_ROUNDS - 1:
             rebuilt = mean + ((sample - mean) @ components.T) @ components
             sample = np.where(holes[::every], rebuilt, pixels[::every])
     centered = pixels - mean
-    if holes is not None:
-        for _ in range(_FILL_ROUNDS):
-            rebuilt = (centered @ components.T) @ components
-            centered = np.where(holes, rebuilt, pixels - mean)
-    coefficients = np.zeros((len(pixels), count), np.float32)
-    coefficients[:, : len(components)] = centered @ components.T
-    return np.asarray(coefficients - coefficients.mean(0), np.float32)
+    for _ in range(_FILL_ROUNDS):
+        rebuilt = (centered @ components.T) @ components
+        centered = np.where(holes, rebuilt, pixels - mean)
+    return _centered(centered @ components.T, count)
 
 
 def snapped(weights: Floats) -> Floats:
@@ -145,14 +154,14 @@ def drawing_basis(
     return result[-1], result[:-1]
 
 
-def dictionary(basis: Floats, block: int, count: int, deviation: float) -> tuple[Floats, Floats]:
+def dictionary(basis: Floats, block: int, count: int, covariance: Floats) -> tuple[Floats, Floats]:
     """Splits a basis into coefficients of each block and a dictionary of blocks that all places share.
 
     Args:
         basis: float32 of shape (latent, size, size, channels).
         block: Side of a block, pixels.
         count: Number of dictionary entries.
-        deviation: Standard deviation of a latent value.
+        covariance: Of what the basis is multiplied with, float32 of shape (latent, latent).
 
     Returns:
         Coefficients, float32 of shape (latent, size / block, size / block, count), so that they stay within -1 to 1
@@ -165,12 +174,20 @@ def dictionary(basis: Floats, block: int, count: int, deviation: float) -> tuple
     _, vectors = np.linalg.eigh(flat.T @ flat)
     entries = vectors[:, ::-1][:, :count].T.astype(np.float32)
     coefficients = (flat @ entries.T).reshape(latent, cells, cells, len(entries))
-    spread = np.sqrt(np.square(coefficients).sum(0)).max((0, 1)) * deviation * _DEVIATIONS + 1e-6
+    variance = np.einsum("ixya,ij,jxya->xya", coefficients, covariance, coefficients, optimize=True)
+    spread = np.sqrt(np.maximum(variance, 0)).max((0, 1)) * _DEVIATIONS + 1e-6
     full = np.zeros((count, block * block * channels), np.float32)
     full[: len(entries)] = entries * spread[:, np.newaxis]
     scaled = np.zeros((latent, cells, cells, count), np.float32)
     scaled[..., : len(entries)] = coefficients / spread
     return scaled, full.reshape(count, block, block, channels)
+
+
+def _centered(coefficients: Floats, count: int) -> Floats:
+    """Returns coefficients without their mean, filled up with zeros to `count` columns."""
+    full = np.zeros((len(coefficients), count), np.float32)
+    full[:, : coefficients.shape[1]] = coefficients - coefficients.mean(0)
+    return full
 
 
 def _components(centered: Floats, count: int) -> Floats:
@@ -188,14 +205,14 @@ def _solve(gram: Floats, product: Floats, damping: float) -> Floats:
     return np.asarray(np.linalg.solve(damped, product), np.float32)
 
 
-def _reduced(images: npt.NDArray[np.uint8]) -> Floats:
-    """Returns images at 64x64 or less, float32 of shape (n, values), -1 to 1."""
+def _reduced(images: npt.NDArray[np.uint8], most: int) -> Floats:
+    """Returns images of at most that side, float32 of shape (n, values), -1 to 1."""
     n, size, _, channels = images.shape
-    factor = max(1, size // _SIDE)
+    factor = max(1, size // most)
     side = size // factor
     reduced = np.empty((n, side * side * channels), np.float32)
-    for start in range(0, n, 256):
-        part = images[start : start + 256]
+    for start in range(0, n, _VIEWS_AT_ONCE):
+        part = images[start : start + _VIEWS_AT_ONCE]
         blocks = part.reshape(len(part), side, factor, side, factor, channels).mean(axis=(2, 4), dtype=np.float32)
         reduced[start : start + len(part)] = blocks.reshape(len(part), -1) / 127.5 - 1
     return reduced

@@ -2,7 +2,7 @@
 
 Encoder and generator are built from what int8 kernels run fast on both TFLite runtimes (docs/adr/0003-int8-only.md):
 convolutions with ReLU6, DEPTH_TO_SPACE for upsampling, and outputs that end in a clip, which the converter fuses into
-the operator before it. Both start from the linear twin of `twin_training.start`.
+the operator before it. Both start from what `twin_training.start` says.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from twin_training.linear import dictionary
+from twin_training.manifold import HIDDEN_NOISE
 from twin_training.recipe import ModelConfig
-from twin_training.start import LATENT_DEVIATION, OUTPUT, Start
+from twin_training.start import OUTPUT, Start
 
 _ROUNDING_NOISE: Final = 1.5 / 127.5
 """Deviation of the noise on activations in training, about one and a half int8 steps where they lie within -1 and 1.
@@ -138,13 +139,19 @@ def _clip_with_gradient(values: tf.Tensor) -> tuple[tf.Tensor, Any]:
 def build_encoder(model: ModelConfig) -> keras.Model:
     """Returns the encoder: one convolution as large as its input, which is a linear map with a scale for each output.
 
+    Where the twin does not start linear, a second layer follows.
+
     Input: crops, float32 RGB of shape (n, side, side, 3), 0 to 1. Output: float32 of shape (n, values), clipped to
     -1 to 1: the change of pose of a moving subject, then the latent.
     """
     side = model.encoder_side
     inputs = keras.Input((side, side, 3), name="view")
-    x = keras.layers.Conv2D(model.state_length, side, name="linear")(inputs)
-    return keras.Model(inputs, Clip(name="latent")(keras.layers.Flatten()(x)), name="encoder")
+    if not model.reading:
+        x = keras.layers.Flatten()(keras.layers.Conv2D(model.state_length, side, name="linear")(inputs))
+        return keras.Model(inputs, Clip(name="latent")(x), name="encoder")
+    x = keras.layers.Conv2D(model.reading, side, activation="relu6", name="reading_0")(inputs)
+    x = keras.layers.Flatten()(keras.layers.Conv2D(model.state_length, 1, name="reading_1")(x))
+    return keras.Model(inputs, Clip(name="latent")(x), name="encoder")
 
 
 def build_generator(model: ModelConfig) -> keras.Model:
@@ -157,8 +164,12 @@ def build_generator(model: ModelConfig) -> keras.Model:
     """
     cells, half, depth = model.size // model.block, model.block // 2, 4 * model.channels
     inputs = keras.Input((model.latent,), name="latent")
+    x = inputs
+    for number, size in enumerate(model.drawing if model.reading else ()):
+        x = keras.layers.Dense(size, activation="relu6", name=f"drawing_{number}")(x)
+        x = keras.layers.GaussianNoise(HIDDEN_NOISE)(x)
     # Dense, with one scale for all weights: a scale for each of thousands of outputs would be a quarter of the model.
-    x = keras.layers.Dense(cells * cells * (model.atoms + _COPIES), name="coefficients")(inputs)
+    x = keras.layers.Dense(cells * cells * (model.atoms + _COPIES), name="coefficients")(x)
     x = Clip()(keras.layers.Reshape((cells, cells, model.atoms + _COPIES))(x))
     y = keras.layers.GaussianNoise(_ROUNDING_NOISE)(x)
     y = Clip()(keras.layers.Conv2D(model.hidden, 3, padding="same", kernel_initializer="he_normal")(y))
@@ -172,22 +183,27 @@ def build_generator(model: ModelConfig) -> keras.Model:
     return keras.Model(inputs, DepthToSpace(2)(x), name="generator")
 
 
-def set_linear(encoder: keras.Model, generator: keras.Model, start: Start, model: ModelConfig) -> None:
-    """Makes encoder and generator what the closed form says."""
-    weights = start.encoder.weights.reshape(model.encoder_side, model.encoder_side, 3, -1)
-    encoder.get_layer("linear").set_weights([weights, start.encoder.bias])
-    coefficients, entries = dictionary(start.basis, model.block, model.atoms, LATENT_DEVIATION)
+def set_start(encoder: keras.Model, generator: keras.Model, start: Start, model: ModelConfig) -> None:
+    """Makes encoder and generator what the closed form, or the manifold, says."""
+    for layer, known in zip([layer for layer in encoder.layers if layer.weights], start.encoder.layers, strict=True):
+        layer.set_weights([known.weights.reshape(layer.kernel.shape), known.bias])
+    for number, known in enumerate(() if start.drawing is None else start.drawing.layers):
+        generator.get_layer(f"drawing_{number}").set_weights([known.weights, known.bias])
+    features = start.features
+    middle = features.mean(0)
+    covariance = np.asarray(np.cov(features, rowvar=False, dtype=np.float32)).reshape(len(middle), -1)
+    coefficients, entries = dictionary(start.basis, model.block, model.atoms, covariance)
     copied, offsets = _copies(entries, _COPIES)
     coefficients, entries = coefficients[..., copied], entries[copied] / np.bincount(copied)[copied, None, None, None]
-    bias = np.broadcast_to(offsets, coefficients.shape[1:])
-    generator.get_layer("coefficients").set_weights([coefficients.reshape(model.latent, -1), bias.reshape(-1)])
+    bias = offsets - np.tensordot(middle, coefficients, 1)
+    generator.get_layer("coefficients").set_weights([coefficients.reshape(len(middle), -1), bias.reshape(-1)])
     # Two DEPTH_TO_SPACE follow, the last by 2: a block is cut into squares of 2x2 pixels.
     half = model.block // 2
     folded = entries.reshape(-1, half, 2, half, 2, model.channels).transpose(0, 1, 3, 2, 4, 5)
     kernel = np.zeros((len(copied) + model.hidden, folded[0].size), np.float32)
     kernel[: len(copied)] = folded.reshape(len(copied), -1)
     generator.get_layer("dictionary").set_weights([kernel[np.newaxis, np.newaxis]])
-    generator.get_layer("anchor").set_anchor(start.mean)
+    generator.get_layer("anchor").set_anchor(start.mean + np.tensordot(middle, start.basis, 1))
 
 
 def _copies(entries: npt.NDArray[np.float32], count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:

@@ -40,7 +40,7 @@ class DataConfig:
     training part are trained on."""
     record_s: float = 120.0
     """Seconds that are recorded of a live camera, 5-86400."""
-    rig_train_seeds: tuple[int, ...] = tuple(range(1000, 1040))
+    rig_train_seeds: tuple[int, ...] = tuple(range(1000, 1060))
     """Rig episodes to train on."""
     rig_validation_seeds: tuple[int, ...] = tuple(range(2000, 2008))
     """Rig episodes for calibration."""
@@ -50,6 +50,9 @@ class DataConfig:
     """Frames drawn of each rig episode, 20-10000."""
     rig_stride: int = 8
     """Simulation steps (1/30 s) from one drawn frame to the next, 1-300."""
+    rig_follow: int = 0
+    """Simulation steps from each frame to a second one that is drawn for training, less than the stride; 0 draws none:
+    the rate of a live camera, at which the twin is to be cheap."""
     denoise: str = "none"
     """Filter over the view on the device and in training: `none`, `gaussian` or `median`."""
     resize_mode: str = "fit-shortest"
@@ -78,6 +81,11 @@ class ModelConfig:
     """Filters of the network that corrects the coefficients of the blocks, 1-512."""
     refiner: int = 24
     """Filters of the network that corrects the picture, 1-512."""
+    reading: int = 0
+    """Hidden values of the encoder of a fixed subject, 1-1024; with 0 the twin starts linear."""
+    drawing: tuple[int, ...] = (256, 96)
+    """Hidden values between latent and blocks of a twin that does not start linear, 1-1024; a picture is a linear map
+    of the last of them."""
     encoder_filters: tuple[int, ...] = (64, 128)
     """Filters of the encoder of the article."""
     generator_filters: tuple[int, ...] = (256, 128, 64)
@@ -96,6 +104,20 @@ class ModelConfig:
     def state_length(self) -> int:
         """Values of a state: pose and latent."""
         return self.latent + (4 if self.moving else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ManifoldConfig:
+    """How a twin that does not start linear learns where it starts (`twin_training.manifold`)."""
+
+    steps: int = 8000
+    """Steps between principal coefficients, 1-1000000; a thousand take about three seconds."""
+    batch: int = 128
+    """Views of a step, 2-4096, in pairs of one and the next."""
+    learning_rate: float = 2e-3
+    """Highest learning rate (Adam), 1e-6 to 0.1."""
+    bit_weight: float = 0.01
+    """What a bit of a frame is worth, as a relative change of the mean squared error, 0-1: 0.01 is 0.04 dB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +192,8 @@ class Recipe:
     """From subject to views."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """Sizes of the networks."""
+    manifold: ManifoldConfig = field(default_factory=ManifoldConfig)
+    """Where they start when that is not linear."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """How they are trained."""
     gate: GateConfig = field(default_factory=GateConfig)
@@ -326,11 +350,17 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "data.fps": (0, 120),
     "data.rig_frames": (20, 10_000),
     "data.rig_stride": (1, 300),
+    "data.rig_follow": (0, 30),
     "model.latent": (1, 256),
+    "model.reading": (0, 1024),
     "model.patch": (16, 256),
     "model.atoms": (1, 512),
     "model.hidden": (1, 512),
     "model.refiner": (1, 512),
+    "manifold.steps": (1, 1_000_000),
+    "manifold.batch": (2, 4096),
+    "manifold.learning_rate": (1e-6, 0.1),
+    "manifold.bit_weight": (0, 1),
     "train.steps": (1, 1_000_000),
     "train.batch": (2, 256),
     "train.learning_rate": (1e-6, 0.1),
@@ -376,6 +406,8 @@ def _check_data(recipe: Recipe) -> None:
     seeds = (*data.rig_train_seeds, *data.rig_validation_seeds, *data.rig_test_seeds)
     if len(seeds) != len(set(seeds)):
         raise ConfigError("recipe.data uses a rig seed twice", fix="give training, validation and test their own seeds")
+    if data.rig_follow >= data.rig_stride:
+        raise ConfigError(f"recipe.data.rig_follow is {data.rig_follow}", fix="take less than rig_stride")
     try:
         _ = recipe.view
     except ManifestError as error:
@@ -395,6 +427,13 @@ def _check_model(model: ModelConfig) -> None:
         if not low <= value <= high or value & (value - 1):
             raise ConfigError(f"recipe.model.{name} is {value}", fix=f"choose a power of two from {low} to {high}")
     _check_filters(model, ("discriminator_filters", model.size.bit_length() - 1))
+    if model.reading:
+        if model.moving:
+            raise ConfigError("recipe.model.reading is for subjects that stay in place", fix="set it to 0")
+        if not model.drawing or not all(1 <= n <= _MOST_FILTERS for n in model.drawing):
+            raise ConfigError(
+                f"recipe.model.drawing is {list(model.drawing)}", fix=f"choose values from 1 to {_MOST_FILTERS}"
+            )
     if model.patch > model.size:
         raise ConfigError("recipe.model.patch is larger than the view", fix=f"take {model.size} at most")
 

@@ -53,6 +53,15 @@ class Dataset:
     """Where in `train` something else begins: the next view does not follow the one before."""
     live_cuts: tuple[int, ...] = (0,)
     """Where in `live` something else begins."""
+    following: Views | None = None
+    """What a live camera shows after each view of `train`; None when that is the next one."""
+
+    def to_train_on(self) -> tuple[Views, tuple[int, ...]]:
+        """Returns all views to train on, in time order, and where in them something else begins."""
+        if self.following is None:
+            return self.train, self.cuts
+        views = np.stack([self.train, self.following], axis=1).reshape(-1, *self.train.shape[1:])
+        return views, tuple(range(0, len(views), 2))
 
     def digest(self) -> str:
         """Returns the sha256 over all views."""
@@ -89,28 +98,34 @@ def _record_rig(recipe: Recipe, report: Report) -> Dataset:
     live_frames = min(_LIVE_FRAMES, data.rig_frames)
     total = (len(data.rig_train_seeds) + len(data.rig_validation_seeds) + len(data.rig_test_seeds)) * data.rig_frames
     total += len(live_seeds) * live_frames
+    shape = (len(data.rig_train_seeds) * data.rig_frames, recipe.model.size, recipe.model.size, 3)
+    following = np.empty(shape, np.uint8) if data.rig_follow else None
     done = 0
 
-    def views_of(part: tuple[int, ...], frames: int, stride: int) -> Views:
+    def views_of(part: tuple[int, ...], frames: int, stride: int, after: Views | None = None) -> Views:
         nonlocal done
-        views = np.empty((len(part) * frames, recipe.model.size, recipe.model.size, 3), np.uint8)
+        views = np.empty((len(part) * frames, *shape[1:]), np.uint8)
         viewer = Viewer(recipe.view)
         row = 0
         for seed in part:
             rig = Rig(RigConfig(seed=seed))
-            for _ in range(frames):
-                rig.step(stride)
+            for number in range(frames):
+                rig.step(stride - (data.rig_follow if after is not None and number else 0))
                 viewer(rig.draw(), out=views[row])
+                if after is not None:
+                    rig.step(data.rig_follow)
+                    viewer(rig.draw(), out=after[row])
                 row += 1
             done += frames
             report(done, total)
         return views
 
-    parts = (data.rig_train_seeds, data.rig_validation_seeds, data.rig_test_seeds)
-    train, validation, test = (views_of(part, data.rig_frames, data.rig_stride) for part in parts)
+    train = views_of(data.rig_train_seeds, data.rig_frames, data.rig_stride, following)
+    parts = (data.rig_validation_seeds, data.rig_test_seeds)
+    validation, test = (views_of(part, data.rig_frames, data.rig_stride) for part in parts)
     live = views_of(live_seeds, live_frames, 1)
     cuts = tuple(range(0, len(train), data.rig_frames))
-    return Dataset(train, validation, test, live, cuts, tuple(range(0, len(live), live_frames)))
+    return Dataset(train, validation, test, live, cuts, tuple(range(0, len(live), live_frames)), following)
 
 
 def _read_all(subject: str, recipe: Recipe, report: Report) -> tuple[Views, float]:

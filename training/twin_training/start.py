@@ -19,7 +19,8 @@ from twin_edge.models import Quantization
 from twin_edge.models.pose import Pose, PoseSpec
 from twin_edge.twin.tracking import Cropper, Tracker
 from twin_training import linear
-from twin_training.recipe import ModelConfig
+from twin_training.manifold import COEFFICIENTS, PICTURE_SIDE, Perceptron, learn_manifold, standardized
+from twin_training.recipe import ManifoldConfig, ModelConfig
 from twin_training.recordings import Views
 from twin_training.registration import register
 from twin_training.scene import learn_plate, seen_parts, segment, warp_to_canvas
@@ -63,7 +64,7 @@ class Scene:
 class Start:
     """What training starts from."""
 
-    encoder: linear.LinearMap
+    encoder: Perceptron
     """From a crop, uint8 / 255, flattened, to pose change and latent."""
     states: States
     """The states of the training views, as the device will have them."""
@@ -72,16 +73,23 @@ class Start:
     targets: npt.NDArray[np.uint8]
     """What to draw for each: uint8 of shape (n, size, size, 3), or (n, size, size, 4) with the coverage."""
     mean: linear.Floats
-    """Mean of what to draw, -1 to 1, float32 of shape (size, size, channels)."""
+    """What to draw where all features are 0, -1 to 1, float32 of shape (size, size, channels)."""
     basis: linear.Floats
-    """What one unit of each latent value adds, float32 of shape (latent, size, size, channels)."""
+    """What one unit of each feature adds, float32 of shape (features, size, size, channels)."""
     scene: Scene | None
     """What there is beside the latent; None for a fixed subject."""
+    drawing: Perceptron | None = None
+    """From the latent to the features that are drawn; None for a linear twin: the latent itself is drawn."""
 
     @property
     def latents(self) -> linear.Floats:
         """The latents of the training views, float32 of shape (n, latent)."""
-        return OUTPUT.dequantize(self.states[:, self.states.shape[1] - len(self.basis) :])
+        return OUTPUT.dequantize(self.states[:, 0 if self.scene is None else len(self.scene.pose.steps) :])
+
+    @property
+    def features(self) -> linear.Floats:
+        """What the pictures of the training views are a linear map of, float32 of shape (n, features)."""
+        return self.latents if self.drawing is None else self.drawing(self.latents)
 
 
 def prepare(
@@ -90,24 +98,20 @@ def prepare(
     cuts: Sequence[int],
     seed: int,
     on_stage: Callable[[str], None] = lambda _stage: None,
+    manifold: ManifoldConfig | None = None,
 ) -> Start:
     """Computes where training starts.
 
     Args:
-        model: Sizes.
+        model: Sizes; with hidden values for the encoder, a fixed subject does not start linear.
         views: Training views in time order, uint8 RGB of shape (n, size, size, 3).
         cuts: Where something else begins.
-        seed: Seed of the small shifts that the encoder learns from.
+        seed: Seed of the small shifts that the encoder learns from, and of a manifold's training.
         on_stage: Told what comes next.
+        manifold: How to learn where a twin starts that does not start linear; by default as a recipe does.
     """
     if not model.moving:
-        on_stage("principal components")
-        encoder = _fixed_encoder(model, views)
-        states = encode(encoder, views, cuts, None, model)
-        on_stage("least squares")
-        latents = OUTPUT.dequantize(states)
-        mean, basis = linear.drawing_basis(latents, views, None)
-        return Start(encoder, states, _crops(model, views, None), views, mean, basis, None)
+        return _prepare_fixed(model, manifold or ManifoldConfig(), views, cuts, seed, on_stage)
     on_stage("registration")
     rng = np.random.default_rng(seed)
     starts = np.isin(np.arange(len(views)), cuts)
@@ -115,7 +119,7 @@ def prepare(
     spec = _pose_spec(model.size)
     for turn in range(_ROUNDS):
         on_stage(f"tracking, round {turn + 1}")
-        encoder = _moving_encoder(model, views, poses, spec, rng)
+        encoder = Perceptron((_moving_encoder(model, views, poses, spec, rng),))
         states = encode(encoder, views, cuts, spec, model)
         poses = [spec.dequantize(state[: len(spec.steps)]) for state in states]
     on_stage("plate and coverage")
@@ -129,9 +133,13 @@ def prepare(
     return Start(encoder, states, crops, targets, mean, basis, Scene(spec, plate, seen, plates))
 
 
-def encode(
-    encoder: linear.LinearMap, views: Views, cuts: Sequence[int], spec: PoseSpec | None, model: ModelConfig
-) -> States:
+def pairs_of(count: int, cuts: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Returns the rows of each view and of the one that follows it, int64 of shape (pairs, 2)."""
+    first = np.setdiff1d(np.arange(count - 1), np.asarray(cuts, int) - 1)
+    return np.stack([first, first + 1], axis=1)
+
+
+def encode(encoder: Perceptron, views: Views, cuts: Sequence[int], spec: PoseSpec | None, model: ModelConfig) -> States:
     """Returns the states of views, as the device will have them, int8 of shape (n, state length)."""
     side, size = model.encoder_side, model.size
 
@@ -146,6 +154,33 @@ def encode(
     for index, view in enumerate(views):
         states.append(track(view, None if index == 0 or index in starts else states[-1]))
     return np.stack(states)
+
+
+def _prepare_fixed(
+    model: ModelConfig,
+    manifold: ManifoldConfig,
+    views: Views,
+    cuts: Sequence[int],
+    seed: int,
+    on_stage: Callable[[str], None],
+) -> Start:
+    on_stage("principal components")
+    crops, drawing = _crops(model, views, None), None
+    if model.reading:
+        coefficients = linear.principal_coefficients(views, None, COEFFICIENTS, PICTURE_SIDE)
+        on_stage(f"the manifold of the pictures, {manifold.steps} steps")
+        pairs = pairs_of(len(views), cuts)
+        inputs = crops.reshape(len(crops), -1).astype(np.float32) / 255
+        learned = learn_manifold(model, manifold, inputs[pairs], coefficients[pairs], seed)
+        learned = standardized(learned, crops, LATENT_DEVIATION)
+        encoder, drawing = learned.reading, learned.drawing
+    else:
+        encoder = Perceptron((_fixed_encoder(model, views),))
+    states = encode(encoder, views, cuts, None, model)
+    on_stage("least squares")
+    latents = OUTPUT.dequantize(states)
+    mean, basis = linear.drawing_basis(latents if drawing is None else drawing(latents), views, None)
+    return Start(encoder, states, crops, views, mean, basis, None, drawing)
 
 
 def _crops(model: ModelConfig, views: Views, poses: list[Pose] | None) -> Views:

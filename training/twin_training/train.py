@@ -30,6 +30,7 @@ from twin_training.trainer import Trainer
 _EVALUATED: Final = 200
 _SHOWN: Final = 8
 _HISTORY_EVERY: Final = 10
+_BASELINE_VALUES: Final = 64
 _BASELINE_LOSS: Final = 0.02
 
 
@@ -160,7 +161,7 @@ def make_trainer(
     """Returns the trainer of the recipe's family of networks, on a dataset's training views."""
     if recipe.model.family == "article":
         return ArticleTrainer(recipe, dataset.train)
-    return Trainer(recipe, dataset.train, dataset.cuts, dataset.validation, on_stage)
+    return Trainer(recipe, *dataset.to_train_on(), dataset.validation, on_stage)
 
 
 def evaluate(trainer: TwinTrainer, views: Views) -> dict[str, float]:
@@ -184,8 +185,8 @@ def _quality(views: Views, renderings: Views) -> dict[str, float]:
 
 
 def _baseline(recipe: Recipe, dataset: Dataset) -> dict[str, float]:
-    """Returns what registered principal components reach on the test views, as many as the latent has values."""
-    moving, latent = recipe.model.moving, recipe.model.latent
+    """Returns what registered principal components reach on the test views, as many as the latent has values or more."""
+    moving, latent = recipe.model.moving, max(_BASELINE_VALUES, recipe.model.latent)
     parts = [part for part in np.split(dataset.train, list(dataset.cuts[1:])) if len(part)]
     (point,) = registered_pca(
         parts, [dataset.test], (latent,), losses=(_BASELINE_LOSS,), registered=moving, most_measured=_EVALUATED

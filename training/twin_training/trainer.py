@@ -15,7 +15,8 @@ from twin_edge.twin.composition import Compositor
 from twin_training import losses, start
 from twin_training.linear import LinearMap, snapped
 from twin_training.loop import TrainingLoop
-from twin_training.networks import build_discriminator, build_encoder, build_generator, set_linear
+from twin_training.manifold import Perceptron
+from twin_training.networks import build_discriminator, build_encoder, build_generator, set_start
 from twin_training.recipe import Recipe
 from twin_training.recordings import Views
 from twin_training.schedule import Phase, phase_at
@@ -23,6 +24,7 @@ from twin_training.schedule import Phase, phase_at
 LATENT_STEP: Final = start.OUTPUT.scale
 """Size of one int8 step of the latent."""
 
+_CALIBRATION: Final = 600
 _JUDGED: Final = 80
 _JUDGEMENTS: Final = 6
 
@@ -63,17 +65,17 @@ class Trainer(TrainingLoop):
         super().__init__(recipe)
         keras.utils.set_random_seed(recipe.train.seed)
         model = recipe.model
-        self.start = start.prepare(model, views, cuts, recipe.train.seed, on_stage)
+        self.start = start.prepare(model, views, cuts, recipe.train.seed, on_stage, recipe.manifold)
         self.encoder = build_encoder(model)
         self.generator = build_generator(model)
         self.discriminator = build_discriminator(model)
-        set_linear(self.encoder, self.generator, self.start, model)
-        self._mean_crop = (self.start.crops.mean(0, dtype=np.float64) / 255).astype(np.float32).reshape(-1)
+        set_start(self.encoder, self.generator, self.start, model)
+        some = self.start.crops[:: max(1, len(views) // _CALIBRATION)]
+        self._some_crops = (some / 255).astype(np.float32).reshape(len(some), -1)
         self._followed = _followed(len(views), cuts)
-        kernel, bias = self.encoder.get_layer("linear").weights
-        said = np.arange(model.state_length) >= model.state_length - model.latent
         # The pose was learned from known shifts; what is drawn knows nothing of it.
-        self._said = tf.constant(said.astype(np.float32))
+        said = (np.arange(model.state_length) >= model.state_length - model.latent).astype(np.float32)
+        self._said = tf.constant(said if model.moving else np.float32(1))
         self._weights = losses.motion_weights(self.start.targets[..., :3], recipe.train.motion_weight)
         self._compositor = None if self.start.scene is None else Compositor(self.start.scene.plate)
         self._optimizer = keras.optimizers.Adam(recipe.train.learning_rate, beta_2=0.99)
@@ -81,7 +83,7 @@ class Trainer(TrainingLoop):
             recipe.train.discriminator_learning_rate, beta_1=0.5, beta_2=0.99
         )
         self._encoder_optimizer = keras.optimizers.Adam(recipe.train.learning_rate, beta_2=0.99)
-        self._encoding, self._drawing = [kernel, bias], self.generator.trainable_variables
+        self._encoding, self._drawing = self.encoder.trainable_variables, self.generator.trainable_variables
         self._trained = [*self._encoding, *self._drawing]
         self._optimizer.build(self._drawing)
         self._encoder_optimizer.build(self._encoding)
@@ -104,9 +106,9 @@ class Trainer(TrainingLoop):
         for variable, best in zip(self._trained, self._best, strict=True):
             variable.assign(best)
         encoder = self._int8_encoder()
-        kernel, bias = self._encoding
-        kernel.assign(encoder.weights.reshape(kernel.shape))
-        bias.assign(encoder.bias)
+        values = [value for layer in encoder.layers for value in (layer.weights, layer.bias)]
+        for variable, value in zip(self._encoding, values, strict=True):
+            variable.assign(value.reshape(variable.shape))
 
     def encode(self, views: Views, cuts: Sequence[int] = (0,)) -> npt.NDArray[np.int8]:
         """Returns the states of views in time order, as the device has them, int8 of shape (n, state length)."""
@@ -137,11 +139,16 @@ class Trainer(TrainingLoop):
         )
         return self.render(states)
 
-    def _int8_encoder(self) -> LinearMap:
-        """Returns the encoder as int8 has it; its bias makes up for what that changes on average."""
-        weights = np.asarray(self._encoding[0]).reshape(self._mean_crop.size, -1)
-        on_grid = snapped(weights)
-        return LinearMap(on_grid, np.asarray(self._encoding[1]) + self._mean_crop @ (weights - on_grid))
+    def _int8_encoder(self) -> Perceptron:
+        """Returns the encoder as int8 has it; its biases make up for what that changes on average."""
+        values, inputs = [np.asarray(variable) for variable in self._encoding], self._some_crops
+        maps: tuple[LinearMap, ...] = ()
+        for kernel, bias in zip(values[::2], values[1::2], strict=True):
+            weights = kernel.reshape(inputs.shape[1], -1)
+            on_grid = snapped(weights)
+            maps += (LinearMap(on_grid, bias + inputs.mean(0) @ (weights - on_grid)),)
+            inputs = Perceptron(maps, ends_bent=True)(self._some_crops)
+        return Perceptron(maps)
 
     def _one_step(self) -> dict[str, float]:
         config = self.recipe.train

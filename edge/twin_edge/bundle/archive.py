@@ -1,4 +1,4 @@
-"""The `.twin` file: an uncompressed, byte-reproducible zip with the manifest in it.
+"""The `.twin` file: a byte-reproducible zip with the manifest in it.
 
 Nothing of an untrusted bundle reaches an interpreter, or a decoder, before the member list, the sizes, the digests
 and the operators have been checked.
@@ -160,20 +160,21 @@ def seal(manifest_without_files: Manifest, members: Mapping[str, bytes]) -> byte
         name: getattr(manifest_without_files, name) for name in Manifest.__slots__ if name not in {"files", "digest"}
     }
     manifest = Manifest(files=entries, **values)
-    data = stored_zip({MANIFEST: manifest.to_bytes(), **members})
+    data = packed_zip({MANIFEST: manifest.to_bytes(), **members})
     Bundle.from_bytes(data)
     return data
 
 
-def stored_zip(members: Mapping[str, bytes]) -> bytes:
-    """Returns an uncompressed zip whose bytes depend on the members only: sorted names, fixed times and modes."""
+def packed_zip(members: Mapping[str, bytes]) -> bytes:
+    """Returns a zip whose bytes depend on the members, and the zlib, only: sorted names, fixed times and modes."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in sorted(members.items()):
             info = zipfile.ZipInfo(name, _FIXED_TIME)
+            info.compress_type = zipfile.ZIP_DEFLATED
             info.create_system = 3
             info.external_attr = 0o644 << 16
-            archive.writestr(info, data)
+            archive.writestr(info, data, compresslevel=9)
     return buffer.getvalue()
 
 
@@ -184,9 +185,11 @@ def _unzip(data: bytes) -> dict[str, bytes]:
             infos = archive.infolist()
             _check_names([info.orig_filename for info in infos])
             for info in infos:
-                if info.compress_type != zipfile.ZIP_STORED or info.file_size > len(data):
-                    raise IntegrityError(f"the member {info.filename} is compressed or oversize", fix=_AGAIN)
-            return {info.filename: archive.read(info) for info in infos}
+                if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+                    raise IntegrityError(f"the member {info.filename} is packed in an unknown way", fix=_AGAIN)
+            if sum(info.file_size for info in infos) > MAX_BUNDLE_BYTES:
+                raise IntegrityError(f"the bundle unpacks to more than {MAX_BUNDLE_BYTES >> 20} MiB", fix=_AGAIN)
+            return {info.filename: _read(archive, info) for info in infos}
     except (
         zipfile.BadZipFile,
         zipfile.LargeZipFile,
@@ -201,6 +204,12 @@ def _unzip(data: bytes) -> dict[str, bytes]:
         ValueError,
     ) as error:
         raise IntegrityError(f"the file is not a whole bundle ({error})", fix=_AGAIN) from error
+
+
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """Returns a member: with its size told, no more than that is ever unpacked, whatever the packed bytes hold."""
+    with archive.open(info) as member:
+        return member.read(info.file_size)
 
 
 def _check_names(names: list[str]) -> None:

@@ -93,5 +93,5 @@ def print_benchmark(benchmark: Benchmark) -> None:
         f"\nrendered: the device needs a rendering for the gap only, `run --gap-every` says how often; every state is "
         f"published\na packet has {benchmark.packet_bytes} bytes, a JPEG {benchmark.jpeg_bytes}, "
         f"{benchmark.size_ratio:.0f} times as many"
-        f"\n{benchmark.rounds} frames of {benchmark.frame} each; {EXCLUDED}"
+        f"\n{benchmark.rounds} frames of {benchmark.frame} each, showing {benchmark.shown}; {EXCLUDED}"
     )

@@ -78,7 +78,7 @@ class Viewer:
         self.spec = spec
         self._resized: Image = np.zeros((spec.height, spec.width, _CHANNELS), np.uint8)
         self._filtered: Image = np.zeros_like(self._resized)
-        self._plan = _Plan(spec, (spec.height, spec.width))
+        self._plan = Plan(spec, (spec.height, spec.width))
 
     def __call__(self, frame: Image, out: Image | None = None) -> Image:
         """Makes the view of a frame.
@@ -100,7 +100,7 @@ class Viewer:
             )
         spec, plan = self.spec, self._plan
         if plan.size != frame.shape[:2]:
-            plan = self._plan = _Plan(spec, (frame.shape[0], frame.shape[1]))
+            plan = self._plan = Plan(spec, (frame.shape[0], frame.shape[1]))
             self._resized.fill(0)
         if out is None:
             out = np.empty_like(self._resized)
@@ -114,7 +114,7 @@ class Viewer:
         return out
 
 
-class _Plan:
+class Plan:
     """Which part of frames of one size goes where in the view.
 
     Attributes:

@@ -96,7 +96,7 @@ class FrameWorker:
         encoded = clock()
         self.frames += 1
         self.time_us = frame.time_us
-        self.sender.send(self._state, self.seq, self.time_us, time.monotonic())
+        self.sender.put(self._state, self.seq, self.time_us, time.monotonic())
         published = clock()
         rendered = end = np.nan
         if self._schedule.is_due(time.monotonic()):

@@ -147,13 +147,26 @@ class StateSender:
         Returns:
             The state as subscribers will have it, int8 of shape (length,).
         """
-        since_s = now_s - self._key_s
-        key = self._sink.take_resync() or since_s >= KEY_EVERY_S or (self._lost and since_s >= _KEY_AFTER_LOSS_S)
-        return self._add(state, seq, time_us, now_s, key=key)
+        key = self._wants_key(now_s)
+        written = self._writer.add(state, seq, time_us, key=key)
+        self._sent(written.packets, now_s, key=key)
+        return written.state
+
+    def put(self, state: State, seq: int, time_us: int, now_s: float) -> None:
+        """Takes a state as `send` does, for less: it is coded when its packet ends, see `PacketWriter.put`.
+
+        Args:
+            state: int8 of shape (length,); it must not be changed afterwards.
+            seq: Its number, u32.
+            time_us: When its frame was captured, microseconds since the epoch.
+            now_s: Monotonic time, seconds.
+        """
+        key = self._wants_key(now_s)
+        self._sent(self._writer.put(state, seq, time_us, key=key), now_s, key=key)
 
     def send_last(self, state: State, seq: int, time_us: int, now_s: float) -> None:
         """Sends what waits, and a state once more in a key packet of its own, for those who come when we have gone."""
-        self._add(state, seq, time_us, now_s, key=True)
+        self._sent(self._writer.put(state, seq, time_us, key=True), now_s, key=True)
         self._publish(self._writer.flush(), now_s)
 
     def send_overdue(self, now_s: float) -> None:
@@ -162,16 +175,20 @@ class StateSender:
             self._waiting_since_s = None
             self._publish(self._writer.flush(), now_s)
 
-    def _add(self, state: State, seq: int, time_us: int, now_s: float, *, key: bool) -> State:
+    def _wants_key(self, now_s: float) -> bool:
+        since_s = now_s - self._key_s
+        return self._sink.take_resync() or since_s >= KEY_EVERY_S or (self._lost and since_s >= _KEY_AFTER_LOSS_S)
+
+    def _sent(self, packets: tuple[Packet, ...], now_s: float, *, key: bool) -> None:
+        """Does what is to be done when the writer has taken a state and has given packets."""
         if key:
             self._key_s, self._lost = now_s, False
-        written = self._writer.add(state, seq, time_us, key=key)
-        if not self._writer.waiting:
+        waiting = self._writer.waiting
+        if not waiting:
             self._waiting_since_s = None
-        elif self._writer.waiting == 1:
+        elif packets or waiting == 1:
             self._waiting_since_s = now_s
-        self._publish(written.packets, now_s)
-        return written.state
+        self._publish(packets, now_s)
 
     def _publish(self, packets: tuple[Packet, ...], now_s: float) -> None:
         for packet in packets:

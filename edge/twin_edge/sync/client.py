@@ -25,7 +25,7 @@ from twin_edge.sync.broker_url import PASSWORD_VARIABLE
 from twin_edge.sync.connection import Connection, named, tune, why
 from twin_edge.sync.transport import BrokerConfig, ClientStats, Inbound, Listener, MqttVersion, Outbound, TlsContext
 
-_LOOP_S: Final = 0.1
+_TICK_S: Final = 0.1
 _STABLE_S: Final = 10.0
 """A connection that held this long resets the back-off: one that breaks at once must not be tried at full speed."""
 _FLUSH_S: Final = 0.3
@@ -50,6 +50,10 @@ class MqttClient:
         listener: Gets what happens, in the network thread; its exceptions are counted and logged, and nothing else.
         user: Whom to log in as when there is a password and no user in the address.
         will: What the broker publishes when the connection breaks.
+
+    Attributes:
+        tick_s: Longest time between two calls of `Listener.on_tick`, seconds, above 0 and below 0.3; `close` waits as
+            long for the network thread.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class MqttClient:
         self._failure: SyncError | None = None
         self._thread: threading.Thread | None = None
         self._logged: set[str] = set()
+        self.tick_s = _TICK_S
         self._connects = self._dropped = self._errors = self._oversize = 0
 
     def connect(self, *, wait: bool = False) -> None:
@@ -244,7 +249,7 @@ class MqttClient:
         code = MQTTErrorCode.MQTT_ERR_SUCCESS
         while code == MQTTErrorCode.MQTT_ERR_SUCCESS and not self._stopping.is_set():
             try:
-                code = client.loop(_LOOP_S)
+                code = client.loop(self.tick_s)
             except Exception as error:  # noqa: BLE001 - a packet that paho trips over ends the connection only
                 self._count_error("network loop", error)
                 break

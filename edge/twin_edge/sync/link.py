@@ -32,6 +32,9 @@ _ONLINE_AT_LATEST_S: Final = 5.0
 """Subscribers are told that we are online after this time even while the bundle is still on its way."""
 _GOODBYE_S: Final = 0.9
 _REPEAT_S: Final = 1.0
+_TICK_S: Final = 0.1
+_IDLE_TICK_S: Final = 0.28
+"""When nothing but packets is left to send. Each tick wakes the processor, and packets four times a second are ticks."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -163,9 +166,10 @@ class DeviceLink:
 
     def take_resync(self) -> bool:
         """Returns whether a key packet is wanted since this was last asked."""
-        wanted = self._resync.is_set()
+        if not self._resync.is_set():
+            return False
         self._resync.clear()
-        return wanted
+        return True
 
     def stop(self, reason: str = "stopped") -> None:
         """Says that the device goes offline on purpose, and disconnects; takes 1.5 s at most.
@@ -240,8 +244,10 @@ class DeviceLink:
         may = uploaded or now > self._online_at_latest
         if may and not self._online and now > self._said_online_at + _REPEAT_S:
             self._say_online()
-        if self._online and uploaded:
+        ready = self._online and uploaded
+        if ready:
             self._ready.set()
+        self._client.tick_s = _IDLE_TICK_S if ready else _TICK_S
 
     def on_message(self, message: Inbound) -> None:
         """Takes a message; ones that we have not asked for are ignored."""

@@ -151,7 +151,7 @@ class Listener(Protocol):
         """A message came in."""
 
     def on_tick(self) -> None:
-        """Called ten times a second or more while connected."""
+        """Called whenever something came or went, and every `MqttClient.tick_s` while connected."""
 
     def on_disconnected(self) -> None:
         """The connection has ended."""

@@ -135,7 +135,7 @@ def test_a_dictionary_of_all_blocks_is_the_basis(block: int, channels: int) -> N
     size, latent = 32, 5
     basis = np.random.default_rng(RNG_SEED).normal(size=(latent, size, size, channels)).astype(np.float32)
     count = block * block * channels
-    coefficients, entries = dictionary(basis, block, count, 0.25)
+    coefficients, entries = dictionary(basis, block, count, np.eye(len(basis), dtype=np.float32) / 16)
     cells = size // block
     assert coefficients.shape == (latent, cells, cells, count)
     assert entries.shape == (count, block, block, channels)
@@ -147,7 +147,7 @@ def test_a_dictionary_of_all_blocks_is_the_basis(block: int, channels: int) -> N
 def test_fewer_entries_lose_little_of_smooth_images_and_stay_in_range() -> None:
     rng = np.random.default_rng(RNG_SEED)
     basis = np.stack([cv2.resize(rng.normal(size=(4, 4, 3)), (32, 32)) for _ in range(8)]).astype(np.float32)
-    coefficients, entries = dictionary(basis, 8, 40, 0.25)
+    coefficients, entries = dictionary(basis, 8, 40, np.eye(len(basis), dtype=np.float32) / 16)
     blocks = np.tensordot(coefficients, entries, 1)
     again = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(basis.shape)
     assert np.square(again - basis).sum() < 0.01 * np.square(basis).sum()
@@ -157,6 +157,6 @@ def test_fewer_entries_lose_little_of_smooth_images_and_stay_in_range() -> None:
 
 def test_more_entries_than_a_block_has_values_are_zero() -> None:
     basis = np.random.default_rng(RNG_SEED).normal(size=(2, 16, 16, 3)).astype(np.float32)
-    coefficients, entries = dictionary(basis, 4, 60, 0.25)
+    coefficients, entries = dictionary(basis, 4, 60, np.eye(len(basis), dtype=np.float32) / 16)
     assert not entries[48:].any()
     assert not coefficients[..., 48:].any()

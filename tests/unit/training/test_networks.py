@@ -11,7 +11,7 @@ from twin_training.networks import (
     build_encoder,
     build_generator,
     multiply_accumulates,
-    set_linear,
+    set_start,
 )
 from twin_training.recipe import ModelConfig
 from twin_training.start import OUTPUT, prepare
@@ -51,7 +51,7 @@ def test_first_rendering_is_least_squares() -> None:
     views = np.clip(110 + np.tensordot(amounts, parts, 1), 0, 255)[..., np.newaxis].repeat(3, -1).astype(np.uint8)
     start = prepare(model, views, (0,), 1)
     encoder, generator = build_encoder(model), build_generator(model)
-    set_linear(encoder, generator, start, model)
+    set_start(encoder, generator, start, model)
     wanted = np.clip(start.mean + np.tensordot(start.latents, start.basis, 1), -1, 1)
     drawn = generator(start.latents, training=False).numpy()
     assert np.abs(drawn - wanted).max() * 127.5 < 2
@@ -63,7 +63,7 @@ def test_encoder_is_the_linear_map() -> None:
     views = np.random.default_rng(1).integers(0, 256, (80, 32, 32, 3)).astype(np.uint8)
     start = prepare(model, views, (0,), 1)
     encoder, generator = build_encoder(model), build_generator(model)
-    set_linear(encoder, generator, start, model)
+    set_start(encoder, generator, start, model)
     crops = start.crops.astype(np.float32) / 255
     said = np.clip(start.encoder(crops.reshape(len(crops), -1)), -1, 1)
     np.testing.assert_allclose(encoder(crops).numpy(), said, atol=1e-4)

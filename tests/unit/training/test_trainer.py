@@ -43,7 +43,7 @@ def dataset(recipe: Recipe) -> Dataset:
 
 
 def trainer_of(recipe: Recipe, dataset: Dataset) -> Trainer:
-    return Trainer(recipe, dataset.train, dataset.cuts, dataset.validation)
+    return Trainer(recipe, *dataset.to_train_on(), dataset.validation)
 
 
 def weights(trainer: Trainer) -> list[np.ndarray]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from twin_edge.errors import MessageError
 from twin_edge.twin.codec import rans
+from twin_edge.twin.codec.modes import Modes
 from twin_edge.twin.codec.profile import ESCAPED_BITS, Ints, Profile, Profiles, States, context_of, more_active
 from twin_edge.twin.codec.tables import ESCAPE, INTRA, LARGEST, TOTAL, CodecTables
 
@@ -69,15 +70,22 @@ class PayloadEncoder:
         self.level = level
         self.position: Position | None = None
         self._profiles = Profiles(tables)
+        self._levels: dict[int, Modes] = {}
         self._modes = range(1, len(tables.weights))
         self._expected = [0.0] * len(tables.weights)
         self._estimates: list[float] = []
         self._reference = b""
-        self._steps: list[tuple[int, int]] = []
+        self._coded: list[tuple[Profile, list[int], list[int]]] = []
+        """How each state is coded, its numbers of steps, and the context of each."""
         self._decoded: list[States] = []
         self._last: Ints = tables.mean_state
+        self._ended: Ints = self._last
+        """The state of `position`."""
+        self._foreseen: _Foreseen | None = None
         self._key = True
         self._now = Position(np.zeros(0, np.int8))
+        """Level, mode and interval of this payload."""
+        self._activity = 0
 
     @property
     def count(self) -> int:
@@ -91,29 +99,26 @@ class PayloadEncoder:
             key: Whether it is to be decodable without any before it; the first one must be.
         """
         before = self.position
-        self._steps, self._decoded = [], []
+        self._coded, self._decoded = [], []
         self._key = key
         mode = min(self._modes, key=self._expected.__getitem__)
         if key or before is None:
             if not key:
                 raise ValueError("the first payload must be a key")
             self._last, self._reference = self._profiles.tables.mean_state, b""
+            self._activity = 0
             self._now = Position(np.zeros(0, np.int8), 0, self.level, mode)
         else:
-            self._last, self._reference = before.state.astype(np.int64), before.state.tobytes()
+            self._last, self._reference = self._ended, before.state.tobytes()
+            self._activity = before.activity
             self._now = Position(before.state, before.activity, self.level, mode, before.interval_ms)
 
     def is_cut(self, state: States) -> bool:
         """Returns whether a state has so little to do with the last one that a key is worth it."""
-        if self._decoded:
-            known = self._last
-        elif self.position is not None:
-            known = self.position.state.astype(np.int64)
-        else:
+        if not self._decoded and self.position is None:
             return True
-        true = state.astype(np.int64)
-        self._estimates = self._estimate(true, known)
-        alone, *others = self._estimates
+        self._foreseen = self._foresee(state, self.level, self._last if self._decoded else self._ended)
+        alone, *others = self._estimates = self._foreseen.estimate()
         return min(others) > _CUT_RATIO * alone + _CUT_BITS
 
     def add(self, state: States) -> States:
@@ -125,30 +130,21 @@ class PayloadEncoder:
         Returns:
             What subscribers will see, int8 of shape (length,).
         """
-        true = state.astype(np.int64)
         intra = self._key and not self._decoded
-        mode = INTRA if intra else self._now.mode
-        profile = self._profiles(self._now.level, mode)
-        predicted = profile.predict(self._last)
-        counts, contexts, activity = profile.quantize(true, predicted, 0 if intra else self._now.activity >> 1)
-        tables = self._profiles.tables
-        steps, starts, frequencies = self._steps, tables.starts, tables.frequencies
-        for place, (count, context) in enumerate(zip(counts, contexts, strict=True)):
-            table = profile.indices[context][place]
-            if -LARGEST <= count <= LARGEST:
-                steps.append((starts[table][count + LARGEST], frequencies[table][count + LARGEST]))
-            else:
-                steps.append((starts[table][ESCAPE], frequencies[table][ESCAPE]))
-                escaped = abs(count) - LARGEST - 1
-                steps.append(rans.raw_bits(escaped | (_SIGN if count < 0 else 0), ESCAPED_BITS))
+        now, mode = self._now, INTRA if intra else self._now.mode
+        foreseen = self._foreseen
+        if foreseen is None or not foreseen.holds(state, now.level, self._last):
+            foreseen = self._foresee(state, now.level, self._last)
+        profile = self._profiles(now.level, mode)
+        counts, contexts, activity = profile.choose(foreseen.differences[mode], 0 if intra else self._activity >> 1)
+        self._coded.append((profile, counts, contexts))
         if len(self._modes) > 1 and not intra:
-            self._compare_modes(self._estimates or self._estimate(true, self._last))
-        self._estimates = []
-        self._last = profile.reconstruct(predicted, counts)
+            self._compare_modes(self._estimates or foreseen.estimate())
+        self._estimates, self._foreseen = [], None
+        self._last = foreseen.modes.reconstruct(foreseen.predicted[mode], counts)
+        self._activity = 0 if intra else activity
         decoded = self._last.astype(np.int8)
         self._decoded.append(decoded)
-        now = self._now
-        self._now = Position(decoded, 0 if intra else activity, now.level, now.mode, now.interval_ms)
         return decoded
 
     def finish(self, header: bytes, interval_ms: int = 0) -> bytes:
@@ -171,18 +167,46 @@ class PayloadEncoder:
             head += [rans.raw_bits(now.level, _LEVEL_BITS), rans.raw_bits(now.mode, _MODE_BITS)]
             if not alone:
                 head += [rans.raw_bits(byte, _HALF_INTERVAL_BITS) for byte in divmod(interval_ms, 256)]
-        self.position = Position(now.state, now.activity, now.level, now.mode, interval_ms)
+        self.position = Position(self._decoded[-1], self._activity, now.level, now.mode, interval_ms)
+        self._ended = self._last
         check = _check(header, self._reference, self.position, np.stack(self._decoded))
-        return rans.encode(head + self._steps, check)
+        # All at once, and not with each frame: a processor that does other things in between is slow to begin.
+        steps = [step for profile, counts, contexts in self._coded for step in _steps(profile, counts, contexts)]
+        return rans.encode(head + steps, check)
 
-    def _estimate(self, true: Ints, known: Ints) -> list[float]:
-        """Returns about how many bits a state would take after another one, by mode."""
-        profiles = [self._profiles(self.level, mode) for mode in (INTRA, *self._modes)]
-        return [profile.estimate(true, profile.predict(known)) for profile in profiles]
+    def _foresee(self, state: States, level: int, last: Ints) -> _Foreseen:
+        if level not in self._levels:
+            self._levels[level] = Modes(self._profiles.tables, level)
+        return _Foreseen(self._levels[level], state, level, last)
 
     def _compare_modes(self, estimates: list[float]) -> None:
         for mode in self._modes:
             self._expected[mode] = _MODE_MEMORY * self._expected[mode] + (1 - _MODE_MEMORY) * estimates[mode]
+
+
+class _Foreseen:
+    """A state beside what all modes of a level expect after another one.
+
+    Attributes:
+        modes: The modes.
+        predicted: What they expect of the values that are sent, int64 of shape (modes, values).
+        differences: How far the state is from that.
+    """
+
+    def __init__(self, modes: Modes, state: States, level: int, last: Ints) -> None:
+        self._key = (state, level, last)
+        self.modes = modes
+        self.predicted = modes.predict(modes.sent(last))
+        self.differences: Ints = modes.sent(state) - self.predicted
+
+    def holds(self, state: States, level: int, last: Ints) -> bool:
+        """Returns whether it is about this state, level and last state: the same objects."""
+        mine = self._key
+        return mine[0] is state and mine[1] == level and mine[2] is last
+
+    def estimate(self) -> list[float]:
+        """Returns about how many bits the state would take, by mode."""
+        return self.modes.estimate(self.differences)
 
 
 class PayloadDecoder:
@@ -252,6 +276,20 @@ class PayloadDecoder:
         if (count - 1) * interval > MAX_OFFSET_MS:
             raise MessageError("a payload lasts longer than 65535 ms")
         return Position(state, 0, level, mode, interval)
+
+
+def _steps(profile: Profile, counts: list[int], contexts: list[int]) -> list[tuple[int, int]]:
+    """Returns what the entropy coder takes for a state: one step for each value, and raw bits behind an escape."""
+    slots = profile.slots(counts, contexts)
+    if not counts or (max(counts) <= LARGEST and min(counts) >= -LARGEST):
+        return slots
+    steps = []
+    for slot, count in zip(slots, counts, strict=True):
+        steps.append(slot)
+        if abs(count) > LARGEST:
+            escaped = abs(count) - LARGEST - 1
+            steps.append(rans.raw_bits(escaped | (_SIGN if count < 0 else 0), ESCAPED_BITS))
+    return steps
 
 
 def _read_counts(coder: rans.Decoder, profile: Profile, activity: int) -> tuple[list[int], int]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +15,21 @@ from twin_edge.twin.codec.tables import ESCAPE, LARGEST, CodecTables
 ESCAPED_BITS: Final = 9
 """Raw bits after an escape: the sign, and eight for the size."""
 
-_ROUND: Final = 8
-_WEIGHT_BITS: Final = 4
+ROUND: Final = 8
+WEIGHT_BITS: Final = 4
 _ACTIVITY_ONE: Final = 16
 _FADING: Final = 3
 _THRESHOLDS: Final = (8, 24, 48, 96)
 """Where the classes of activity begin, sixteenths of a step."""
 _CLASSES: Final = bytes(sum(a >= limit for limit in _THRESHOLDS) for a in range(2048))
+_ESCAPED: Final = LARGEST + 1
+"""Where tables by numbers of steps have the escape."""
+_FARTHEST: Final = 255
+"""Largest difference of two int8 values."""
 
 States = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.int64]
+_Entry = TypeVar("_Entry")
 
 
 def context_of(activity: int) -> int:
@@ -62,7 +68,7 @@ class Profile:
     def predict(self, last: Ints) -> Ints:
         """Returns what is expected after a state, int64 of shape (length,)."""
         means = self.tables.mean_state
-        predicted: Ints = means + ((self.weights * (last - means) + _ROUND) >> _WEIGHT_BITS)
+        predicted: Ints = means + ((self.weights * (last - means) + ROUND) >> WEIGHT_BITS)
         return predicted
 
     def reconstruct(self, predicted: Ints, counts: Sequence[int]) -> Ints:
@@ -77,31 +83,88 @@ class Profile:
         Returns:
             The numbers of steps, the context of each, and the activity at the end.
         """
-        ratios = ((state - predicted)[self.sent] / self.divisors).tolist()
-        costs, indices, tradeoff = self.tables.costs, self.indices, self.tradeoff
-        counts, contexts = [], []
-        for place, ratio in enumerate(ratios):
-            context = context_of(activity)
-            count = 0
-            if not -0.5 < ratio < 0.5:  # noqa: PLR2004 - half a step
-                cost = costs[indices[context][place]]
-                size = abs(ratio)
-                sign = 1 if ratio > 0 else -1
-                nearest = int(size + 0.5)
-                best = size * size + tradeoff * cost[LARGEST]
-                for candidate in (nearest - 1, nearest) if nearest > 1 else (nearest,):
-                    bits = cost[LARGEST + sign * candidate] if candidate <= LARGEST else cost[ESCAPE] + ESCAPED_BITS
-                    value = (size - candidate) ** 2 + tradeoff * bits
-                    if value < best:
-                        best, count = value, sign * candidate
-            counts.append(count)
+        return self.choose((state - predicted)[self.sent], activity)
+
+    def choose(self, differences: Ints, activity: int) -> tuple[list[int], list[int], int]:
+        """Chooses the number of steps for each value that is sent, see `quantize`.
+
+        Args:
+            differences: How far each of them is from what is expected, int64.
+            activity: How much there was to code in the frame before, sixteenths of a step.
+        """
+        counts, contexts, classes = [], [], _CLASSES
+        # The innermost loop of a device: `more_active` is written out here.
+        for difference, choices_in in zip(differences.tolist(), self._choices, strict=True):
+            context = classes[activity]
             contexts.append(context)
-            activity = more_active(activity, count)
+            activity -= activity >> _FADING
+            count = choices_in[context][difference]
+            counts.append(count)
+            if count:
+                activity += min(abs(count), LARGEST) * _ACTIVITY_ONE
         return counts, contexts, activity
 
-    def estimate(self, state: Ints, predicted: Ints) -> float:
-        """Returns about how many bits a state would take."""
-        return float(np.log2(1 + 2 * np.abs((state - predicted)[self.sent]) / self.divisors).sum())
+    def slots(self, counts: list[int], contexts: list[int]) -> list[tuple[int, int]]:
+        """Returns start and number of the slots of each value's symbol, or of the escape where there is none."""
+        if counts and (max(counts) > LARGEST or min(counts) < -LARGEST):
+            counts = [count if abs(count) <= LARGEST else _ESCAPED for count in counts]
+        chosen = zip(self._slots, contexts, counts, strict=True)
+        return [slots_in[context][count] for slots_in, context, count in chosen]
+
+    @cached_property
+    def _choices(self) -> list[list[array[int]]]:
+        """The number of steps for each difference, 0 to 255 and then -255 to -1, by value and context."""
+        keys = [[(int(self.steps[j]), row[place]) for row in self.indices] for place, j in enumerate(self.sent)]
+        # Few steps and tables for many values and contexts.
+        known = sorted({key for row in keys for key in row})
+        made = {key: array("h", counts.tobytes()) for key, counts in zip(known, self._choose_all(known), strict=True)}
+        return [[made[key] for key in row] for row in keys]
+
+    def _choose_all(self, keys: list[tuple[int, int]]) -> npt.NDArray[np.int16]:
+        """Chooses for every difference with some pairs of a step and a table, int16 of shape (pairs, 511)."""
+        if not keys:
+            return np.zeros((0, 2 * _FARTHEST + 1), np.int16)
+        steps, numbers = np.array(keys).T
+        differences = np.concatenate([np.arange(_FARTHEST + 1), np.arange(-_FARTHEST, 0)])
+        ratios = differences / steps.astype(np.float64)[:, np.newaxis]
+        costs = np.array(self.tables.costs)[numbers]
+        costs[:, ESCAPE] += ESCAPED_BITS
+        costs *= self.tradeoff
+
+        def value(counts: Ints) -> npt.NDArray[np.float64]:
+            symbols = np.where(np.abs(counts) <= LARGEST, counts + LARGEST, ESCAPE)
+            errors = ratios - counts
+            weighed: npt.NDArray[np.float64] = errors * errors + np.take_along_axis(costs, symbols, 1)
+            return weighed
+
+        signs = np.sign(differences)
+        nearest = signs * (np.abs(ratios) + 0.5).astype(np.int64)
+        chosen = np.zeros_like(nearest)
+        best = value(chosen)
+        # Never further from zero than the nearest; the nearer to zero, when two are equally good.
+        for candidates in (np.where(nearest, nearest - signs, 0), nearest):
+            values = value(candidates)
+            better = values < best
+            chosen, best = np.where(better, candidates, chosen), np.where(better, values, best)
+        return chosen.astype(np.int16)
+
+    @cached_property
+    def _slots(self) -> list[list[tuple[tuple[int, int], ...]]]:
+        """Start and number of the slots of each number of steps, by value and context."""
+        tables = self.tables
+        by_table = []
+        for starts, frequencies in zip(tables.starts, tables.frequencies, strict=True):
+            *steps, escape = zip(starts, frequencies, strict=True)
+            by_table.append(_by_steps(steps, escape))
+        return self._by_value(by_table)
+
+    def _by_value(self, by_table: list[_Entry]) -> list[list[_Entry]]:
+        return [[by_table[row[place]] for row in self.indices] for place in range(len(self.sent))]
+
+
+def _by_steps(entries: Sequence[_Entry], escape: _Entry) -> tuple[_Entry, ...]:
+    """Returns the entries of symbols so that n steps, below zero too, are at index n, and the escape at `_ESCAPED`."""
+    return (*entries[LARGEST:], escape, *entries[:LARGEST])
 
 
 class Profiles:

@@ -32,8 +32,8 @@ def encode(steps: list[tuple[int, int]], check: int) -> bytes:
         while x >= limit:
             tail.append(x & 0xFF)
             x >>= 8
-        quotient, remainder = divmod(x, frequency)
-        x = (quotient << PRECISION_BITS) + remainder + start
+        # The quotient goes up by the precision, and the remainder stays below it.
+        x += x // frequency * (TOTAL - frequency) + start
     tail.reverse()
     return x.to_bytes(HEAD_BYTES, "big") + tail
 

@@ -7,7 +7,9 @@ import io
 import json
 import re
 import struct
+import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from twin_edge.bundle import Bundle, Manifest, seal
-from twin_edge.bundle.archive import GENERATOR, MANIFEST, stored_zip
+from twin_edge.bundle.archive import GENERATOR, MANIFEST, packed_zip
 from twin_edge.bundle.golden import Golden
 from twin_edge.errors import BundleError, IncompatibleRuntimeError, IntegrityError, ManifestError
 
@@ -34,7 +36,7 @@ def rezipped(bundle: Bundle, **changed: bytes | None) -> bytes:
             del members[name]
         else:
             members[name] = data
-    return stored_zip(members)
+    return packed_zip(members)
 
 
 def _manifest_bytes(bundle: Bundle) -> bytes:
@@ -103,13 +105,45 @@ def test_member_twice(bundle: Bundle) -> None:
         Bundle.from_bytes(buffer.getvalue())
 
 
-def test_compressed_member(bundle: Bundle) -> None:
+def test_stored_members_are_read_as_well(bundle: Bundle) -> None:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, data in {MANIFEST: _manifest_bytes(bundle), **bundle.members}.items():
             archive.writestr(name, data)
-    with pytest.raises(IntegrityError, match="compressed"):
+    assert Bundle.from_bytes(buffer.getvalue()).digest == bundle.digest
+
+
+def test_other_packing_is_refused(bundle: Bundle) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_LZMA) as archive:
+        for name, data in {MANIFEST: _manifest_bytes(bundle), **bundle.members}.items():
+            archive.writestr(name, data)
+    with pytest.raises(IntegrityError, match="unknown way"):
         Bundle.from_bytes(buffer.getvalue())
+
+
+def test_a_bomb_is_not_unpacked(bundle: Bundle) -> None:
+    """Neither what a directory admits nor what it hides is unpacked: memory stays bounded."""
+    members = {MANIFEST: _manifest_bytes(bundle), **bundle.members}
+    bomb = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = b"".join(bomb.compress(bytes(1 << 20)) for _ in range(100)) + bomb.flush()
+    honest = packed_zip(members | {GENERATOR: bytes(100 << 20)})
+    with pytest.raises(IntegrityError, match="unpacks to more"):
+        Bundle.from_bytes(honest)
+    with io.BytesIO() as buffer:
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+            for name, data in members.items():
+                archive.writestr(name, packed if name == GENERATOR else data)
+            for entry in archive.infolist():
+                if entry.filename == GENERATOR:
+                    entry.compress_type, entry.file_size = zipfile.ZIP_DEFLATED, 1000
+        lying = buffer.getvalue()
+    tracemalloc.start()
+    with pytest.raises(IntegrityError):
+        Bundle.from_bytes(lying)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 << 20
 
 
 def test_unknown_schema(bundle: Bundle) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from twin_edge.bundle import Bundle, Manifest, seal
-from twin_edge.bundle.archive import GOLDEN, MANIFEST, PLATE, stored_zip
+from twin_edge.bundle.archive import GOLDEN, MANIFEST, PLATE, packed_zip
 from twin_edge.errors import BundleError, IntegrityError, ManifestError
 from twin_edge.models.pose import POSE_VALUES, PoseSpec
 from twin_edge.pictures import encode_png
@@ -60,7 +60,7 @@ def resealed(tree: dict[str, Any], members: dict[str, bytes]) -> bytes:
     tree["files"] = {
         name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in members.items()
     }
-    return stored_zip({MANIFEST: json.dumps(tree).encode(), **members})
+    return packed_zip({MANIFEST: json.dumps(tree).encode(), **members})
 
 
 def test_pose_and_plate_survive_the_round_trip(moving: Bundle) -> None:
@@ -82,13 +82,13 @@ def test_plate_that_is_missing(moving: Bundle) -> None:
     with pytest.raises(IntegrityError, match="other members"):
         Bundle.from_bytes(resealed(manifest_tree(moving), members))
     with pytest.raises(IntegrityError, match="other members"):
-        Bundle.from_bytes(stored_zip({MANIFEST: json.dumps(manifest_tree(moving)).encode(), **members}))
+        Bundle.from_bytes(packed_zip({MANIFEST: json.dumps(manifest_tree(moving)).encode(), **members}))
 
 
 def test_plate_that_does_not_belong(fixed: Bundle, moving: Bundle) -> None:
     with pytest.raises(IntegrityError, match="other members"):
         Bundle.from_bytes(resealed(manifest_tree(fixed), dict(moving.members)))
-    unlisted = stored_zip({MANIFEST: json.dumps(manifest_tree(fixed)).encode(), **moving.members})
+    unlisted = packed_zip({MANIFEST: json.dumps(manifest_tree(fixed)).encode(), **moving.members})
     with pytest.raises(IntegrityError, match="other members"):
         Bundle.from_bytes(unlisted)
 
