@@ -146,7 +146,7 @@ def single_threaded_opencv() -> Iterator[None]:
 @contextmanager
 def _link(bundle: Bundle) -> Iterator[tuple[DeviceLink, int]]:
     """Gives a connected link and the CPU clock of its network thread."""
-    with NullBroker() as broker, _quiet("twin_edge.sync.client"):
+    with NullBroker() as broker, _quiet("twin_edge.sync.mqtt.client"):
         config = LinkConfig(BrokerConfig.from_url(broker.url, environ={}), uploads_bundle=False)
         others = set(threading.enumerate())
         with DeviceLink(config, TwinId("org.twin-edge", "bench"), bundle, 1) as link:

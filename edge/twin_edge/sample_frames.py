@@ -116,9 +116,7 @@ def _moved(view: Image, plate: Image, where: Pose, turn: float) -> Image:
     # Where the subject would be in the middle of the view, changed, and back to where it is.
     matrix = where.then(change).then(where.inverse()).matrix(size)
     moved = plate.copy()
-    cv2.warpAffine(
-        view, matrix, (size, size), dst=moved, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT
-    )
+    cv2.warpAffine(view, matrix, (size, size), dst=moved, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT)
     return moved
 
 

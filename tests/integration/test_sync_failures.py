@@ -22,7 +22,7 @@ from twin_edge.sync import (
     TwinId,
     TwinView,
 )
-from twin_edge.sync.messages import parse_avail, parse_codec, parse_state
+from twin_edge.sync.wire.messages import parse_avail, parse_codec, parse_state
 from twin_edge.twin.packet import Flags
 
 pytestmark = pytest.mark.broker

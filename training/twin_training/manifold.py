@@ -148,4 +148,8 @@ def _dense(sizes: tuple[int, ...], name: str) -> keras.Sequential:
 
 
 def _maps(network: keras.Sequential) -> list[LinearMap]:
-    return [linear.LinearMap(*(np.asarray(value) for value in layer.get_weights())) for layer in network.layers if layer.weights]
+    return [
+        linear.LinearMap(*(np.asarray(value) for value in layer.get_weights()))
+        for layer in network.layers
+        if layer.weights
+    ]

@@ -185,7 +185,7 @@ def _quality(views: Views, renderings: Views) -> dict[str, float]:
 
 
 def _baseline(recipe: Recipe, dataset: Dataset) -> dict[str, float]:
-    """Returns what registered principal components reach on the test views, as many as the latent has values or more."""
+    """Returns what registered principal components reach on the test views, no fewer than the latent has values."""
     moving, latent = recipe.model.moving, max(_BASELINE_VALUES, recipe.model.latent)
     parts = [part for part in np.split(dataset.train, list(dataset.cuts[1:])) if len(part)]
     (point,) = registered_pca(

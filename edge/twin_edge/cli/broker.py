@@ -32,7 +32,7 @@ def command(
 
     def serve() -> None:
         from twin_edge.cli.signals import interrupt_on_sigterm
-        from twin_edge.sync.broker import EmbeddedBroker
+        from twin_edge.sync.mqtt.broker import EmbeddedBroker
 
         interrupt_on_sigterm()
         try:

@@ -1,14 +1,14 @@
 """Keeping twins in sync over MQTT: the device's link, the subscriber's view, and a broker to try them with."""
 
-from twin_edge.sync.broker import EmbeddedBroker
-from twin_edge.sync.broker_url import PASSWORD_VARIABLE, BrokerAddress
-from twin_edge.sync.counters import Counters
-from twin_edge.sync.link import DeviceLink, LinkConfig, LinkStats
-from twin_edge.sync.messages import Availability, HeardReport, StateReport
-from twin_edge.sync.topics import TwinId
-from twin_edge.sync.transport import BrokerConfig, MqttVersion
-from twin_edge.sync.update import TwinUpdate
-from twin_edge.sync.view import TwinView, ViewStats
+from twin_edge.sync.device.counters import Counters
+from twin_edge.sync.device.link import DeviceLink, LinkConfig, LinkStats
+from twin_edge.sync.mqtt.broker import EmbeddedBroker
+from twin_edge.sync.mqtt.broker_url import PASSWORD_VARIABLE, BrokerAddress
+from twin_edge.sync.mqtt.transport import BrokerConfig, MqttVersion
+from twin_edge.sync.view.update import TwinUpdate
+from twin_edge.sync.view.view import TwinView, ViewStats
+from twin_edge.sync.wire.messages import Availability, HeardReport, StateReport
+from twin_edge.sync.wire.topics import TwinId
 
 __all__ = [
     "PASSWORD_VARIABLE",

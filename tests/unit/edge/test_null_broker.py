@@ -8,8 +8,8 @@ import pytest
 
 from twin_edge.null_broker import NullBroker
 from twin_edge.sync import BrokerConfig
-from twin_edge.sync.client import MqttClient
-from twin_edge.sync.transport import Inbound, MqttVersion, Outbound
+from twin_edge.sync.mqtt.client import MqttClient
+from twin_edge.sync.mqtt.transport import Inbound, MqttVersion, Outbound
 
 
 class Silent:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
-from twin_edge.twin.codec.profile import ROUND, WEIGHT_BITS, Ints
+from twin_edge.twin.codec.profile import ROUND, WEIGHT_BITS, Ints, States
 from twin_edge.twin.codec.tables import CodecTables
+
+_State = TypeVar("_State", States, Ints)
 
 
 class Modes:
@@ -29,7 +33,7 @@ class Modes:
         self._offsets = (means << WEIGHT_BITS) - self._weights * means + ROUND
         self._half_steps: npt.NDArray[np.float64] = self._steps / 2
 
-    def sent(self, state: Ints) -> Ints:
+    def sent(self, state: _State) -> _State:
         """Returns the values of a state that are sent."""
         return state if self._all else state[self._sent]
 

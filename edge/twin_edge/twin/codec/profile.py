@@ -146,7 +146,7 @@ class Profile:
             values = value(candidates)
             better = values < best
             chosen, best = np.where(better, candidates, chosen), np.where(better, values, best)
-        return chosen.astype(np.int16)
+        return np.asarray(chosen, np.int16)
 
     @cached_property
     def _slots(self) -> list[list[tuple[tuple[int, int], ...]]]:

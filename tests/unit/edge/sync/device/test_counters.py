@@ -7,8 +7,8 @@ import time
 import pytest
 
 from twin_edge.errors import ConfigError
-from twin_edge.sync.counters import REV_BLOCK, Counters, default_folder
-from twin_edge.sync.topics import TwinId
+from twin_edge.sync.device.counters import REV_BLOCK, Counters, default_folder
+from twin_edge.sync.wire.topics import TwinId
 
 TWIN = TwinId("org.acme", "cam-01")
 
@@ -25,8 +25,8 @@ def test_session_and_rev_grow_over_restarts(tmp_path):
 
 def test_crash_never_takes_rev_back(tmp_path):
     script = (
-        "import os, sys; from pathlib import Path; from twin_edge.sync.counters import Counters\n"
-        "from twin_edge.sync.topics import TwinId\n"
+        "import os, sys; from pathlib import Path; from twin_edge.sync.device.counters import Counters\n"
+        "from twin_edge.sync.wire.topics import TwinId\n"
         f"c = Counters.open(TwinId('org.acme', 'cam-01'), Path({str(tmp_path)!r}))\n"
         f"revs = [c.next_rev() for _ in range({REV_BLOCK + 7})]\n"
         "print(c.session, revs[-1], flush=True); os.kill(os.getpid(), 9)\n"
@@ -52,7 +52,7 @@ def test_corrupt_file_is_set_aside_and_nothing_goes_back(tmp_path, content, capl
     path = tmp_path / "counters.json"
     path.write_bytes(content)
     later = time.time() + 1  # the floor is made of whole seconds
-    monkeypatch.setattr("twin_edge.sync.counters.time.time", lambda: later)
+    monkeypatch.setattr("twin_edge.sync.device.counters.time.time", lambda: later)
     with Counters.open(TWIN, tmp_path) as counters:
         assert counters.session > session
         assert counters.next_rev() > rev

@@ -16,7 +16,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from twin_edge.sync.transport import MqttVersion, Outbound
+from twin_edge.sync.mqtt.transport import MqttVersion, Outbound
 
 _SEND_BUFFER: Final = 64 * 1024
 _TCP_TIMEOUT_MS: Final = 10_000

@@ -10,10 +10,13 @@ from typing import Final
 
 from twin_edge.bundle.archive import Bundle
 from twin_edge.errors import BundleError, LostPacketError, MessageError
-from twin_edge.sync.blocks import Assembler, BundleIndex
-from twin_edge.sync.cache import BundleCache
-from twin_edge.sync.client import MqttClient
-from twin_edge.sync.messages import (
+from twin_edge.sync.mqtt.client import MqttClient
+from twin_edge.sync.mqtt.transport import Inbound, Outbound
+from twin_edge.sync.view.cache import BundleCache
+from twin_edge.sync.view.sequence import Sequence
+from twin_edge.sync.view.update import Renderer, TwinUpdate
+from twin_edge.sync.wire.blocks import Assembler, BundleIndex
+from twin_edge.sync.wire.messages import (
     Availability,
     CodecInfo,
     HeardReport,
@@ -23,10 +26,7 @@ from twin_edge.sync.messages import (
     parse_codec,
     parse_state,
 )
-from twin_edge.sync.sequence import Sequence
-from twin_edge.sync.topics import TwinId
-from twin_edge.sync.transport import Inbound, Outbound
-from twin_edge.sync.update import Renderer, TwinUpdate
+from twin_edge.sync.wire.topics import TwinId
 from twin_edge.twin.codec import PacketReader
 from twin_edge.twin.packet import Flags, PacketHeader
 

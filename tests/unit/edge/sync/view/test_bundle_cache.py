@@ -1,6 +1,6 @@
 from types import SimpleNamespace
 
-from twin_edge.sync.cache import BundleCache, default_folder
+from twin_edge.sync.view.cache import BundleCache, default_folder
 
 
 def test_what_is_no_bundle_is_discarded(tmp_path, caplog):

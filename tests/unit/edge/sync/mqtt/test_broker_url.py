@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin_edge.errors import ConfigError
-from twin_edge.sync.broker_url import BrokerAddress
-from twin_edge.sync.transport import BrokerConfig
+from twin_edge.sync.mqtt.broker_url import BrokerAddress
+from twin_edge.sync.mqtt.transport import BrokerConfig
 
 
 @pytest.mark.parametrize(

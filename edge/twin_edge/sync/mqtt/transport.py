@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
 from twin_edge.errors import ConfigError
-from twin_edge.sync.broker_url import PASSWORD_VARIABLE, BrokerAddress
+from twin_edge.sync.mqtt.broker_url import PASSWORD_VARIABLE, BrokerAddress
 
 MAX_PAYLOAD_BYTES: Final = 512 * 1024
 """Longest payload that is looked at: the largest packet, and the index of the largest bundle, fit."""

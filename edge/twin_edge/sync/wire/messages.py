@@ -20,7 +20,7 @@ from twin_edge.bundle.archive import Bundle
 from twin_edge.bundle.checks import Item
 from twin_edge.bundle.manifest import MAX_STATE_BYTES, StateSpec
 from twin_edge.errors import ManifestError, MessageError
-from twin_edge.sync.topics import TwinId
+from twin_edge.sync.wire.topics import TwinId
 from twin_edge.twin.packet import Codec
 
 MAX_REQUEST_BYTES: Final = 4096

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_edge.sync.sequence import Sequence
+from twin_edge.sync.view.sequence import Sequence
 from twin_edge.twin.packet import Flags, Packet
 
 

@@ -1,8 +1,8 @@
 import pytest
 
-from twin_edge.sync.requests import RequestGate, answer_to
-from twin_edge.sync.topics import TwinId
-from twin_edge.sync.transport import Inbound
+from twin_edge.sync.device.requests import RequestGate, answer_to
+from twin_edge.sync.mqtt.transport import Inbound
+from twin_edge.sync.wire.topics import TwinId
 
 TOPICS = TwinId("org.acme", "cam-01").topics
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from twin_edge.errors import MessageError
-from twin_edge.sync.client import MqttClient
-from twin_edge.sync.messages import parse_avail, parse_codec
-from twin_edge.sync.topics import ANY_AVAIL, ANY_CODEC, TwinId, twin_of
-from twin_edge.sync.transport import Inbound
+from twin_edge.sync.mqtt.client import MqttClient
+from twin_edge.sync.mqtt.transport import Inbound
+from twin_edge.sync.wire.messages import parse_avail, parse_codec
+from twin_edge.sync.wire.topics import ANY_AVAIL, ANY_CODEC, TwinId, twin_of
 
 _PATIENCE_S: Final = 0.3
 """How long a twin that is offline has to wait for one that is online to show up."""

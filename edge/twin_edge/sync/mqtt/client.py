@@ -21,9 +21,17 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.reasoncodes import ReasonCode
 
 from twin_edge.errors import BrokerRefusedError, BrokerUnreachableError, SyncError
-from twin_edge.sync.broker_url import PASSWORD_VARIABLE
-from twin_edge.sync.connection import Connection, named, tune, why
-from twin_edge.sync.transport import BrokerConfig, ClientStats, Inbound, Listener, MqttVersion, Outbound, TlsContext
+from twin_edge.sync.mqtt.broker_url import PASSWORD_VARIABLE
+from twin_edge.sync.mqtt.connection import Connection, named, tune, why
+from twin_edge.sync.mqtt.transport import (
+    BrokerConfig,
+    ClientStats,
+    Inbound,
+    Listener,
+    MqttVersion,
+    Outbound,
+    TlsContext,
+)
 
 _TICK_S: Final = 0.1
 _STABLE_S: Final = 10.0

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from twin_edge.bundle.archive import Bundle
 from twin_edge.images import Image
-from twin_edge.sync.topics import TwinId
+from twin_edge.sync.wire.topics import TwinId
 from twin_edge.twin.twin import Twin
 
 

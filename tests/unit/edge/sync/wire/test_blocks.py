@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from twin_edge.errors import IntegrityError, MessageError
-from twin_edge.sync.blocks import BLOCK_BYTES, Assembler, BundleIndex, split
+from twin_edge.sync.wire.blocks import BLOCK_BYTES, Assembler, BundleIndex, split
 
 BUNDLE = SimpleNamespace(data=random.Random(1).randbytes(3 * BLOCK_BYTES + 5), digest="ab" * 32)
 

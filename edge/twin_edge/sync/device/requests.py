@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Final
 
 from twin_edge.errors import MessageError
-from twin_edge.sync.messages import Request, parse_request
-from twin_edge.sync.topics import PREFIX, Topics
-from twin_edge.sync.transport import Inbound
+from twin_edge.sync.mqtt.transport import Inbound
+from twin_edge.sync.wire.messages import Request, parse_request
+from twin_edge.sync.wire.topics import PREFIX, Topics
 
 _REMEMBERED: Final = 128
 _MAX_TOPIC: Final = 256

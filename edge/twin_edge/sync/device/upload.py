@@ -8,10 +8,10 @@ from typing import Final
 
 from twin_edge.bundle.archive import Bundle
 from twin_edge.errors import MessageError
-from twin_edge.sync.blocks import BundleIndex, split
-from twin_edge.sync.client import MqttClient
-from twin_edge.sync.topics import Topics
-from twin_edge.sync.transport import Outbound
+from twin_edge.sync.mqtt.client import MqttClient
+from twin_edge.sync.mqtt.transport import Outbound
+from twin_edge.sync.wire.blocks import BundleIndex, split
+from twin_edge.sync.wire.topics import Topics
 
 _LISTEN_S: Final = 0.6
 """How long our own retained index may take to come back."""

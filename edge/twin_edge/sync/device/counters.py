@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 from twin_edge import strict_json
 from twin_edge.errors import ConfigError, TwinEdgeError
 from twin_edge.files import write_atomic
-from twin_edge.sync.topics import TwinId
+from twin_edge.sync.wire.topics import TwinId
 
 REV_BLOCK: Final = 4096
 """Revisions reserved by one write to the disk."""

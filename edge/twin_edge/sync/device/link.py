@@ -11,8 +11,11 @@ from typing import Final, Self
 
 from twin_edge.bundle.archive import Bundle
 from twin_edge.errors import ConfigError, MessageError
-from twin_edge.sync.client import MqttClient
-from twin_edge.sync.messages import (
+from twin_edge.sync.device.requests import RequestGate, answer_to
+from twin_edge.sync.device.upload import BundleUpload
+from twin_edge.sync.mqtt.client import MqttClient
+from twin_edge.sync.mqtt.transport import BrokerConfig, Inbound, Outbound
+from twin_edge.sync.wire.messages import (
     Availability,
     Request,
     StateReport,
@@ -22,10 +25,7 @@ from twin_edge.sync.messages import (
     build_state,
     parse_avail,
 )
-from twin_edge.sync.requests import RequestGate, answer_to
-from twin_edge.sync.topics import TwinId
-from twin_edge.sync.transport import BrokerConfig, Inbound, Outbound
-from twin_edge.sync.upload import BundleUpload
+from twin_edge.sync.wire.topics import TwinId
 from twin_edge.twin.packet import Codec, Flags, Packet
 
 _ONLINE_AT_LATEST_S: Final = 5.0
@@ -34,7 +34,7 @@ _GOODBYE_S: Final = 0.9
 _REPEAT_S: Final = 1.0
 _TICK_S: Final = 0.1
 _IDLE_TICK_S: Final = 0.28
-"""When nothing but packets is left to send. Each tick wakes the processor, and packets four times a second are ticks."""
+"""When nothing but packets is left to send: each tick wakes the processor, and packets are ticks already."""
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin_edge.errors import ConfigError
-from twin_edge.sync.topics import TwinId, twin_of
+from twin_edge.sync.wire.topics import TwinId, twin_of
 
 
 def test_topics_are_those_of_the_protocol():

@@ -14,14 +14,14 @@ from typing import Self
 
 from twin_edge.bundle.archive import Bundle
 from twin_edge.errors import SyncError
-from twin_edge.sync.cache import BundleCache
-from twin_edge.sync.client import MqttClient
-from twin_edge.sync.finder import TwinFinder
-from twin_edge.sync.follower import Follower
-from twin_edge.sync.messages import Availability, HeardReport
-from twin_edge.sync.topics import TwinId
-from twin_edge.sync.transport import BrokerConfig, Inbound
-from twin_edge.sync.update import TwinUpdate
+from twin_edge.sync.mqtt.client import MqttClient
+from twin_edge.sync.mqtt.transport import BrokerConfig, Inbound
+from twin_edge.sync.view.cache import BundleCache
+from twin_edge.sync.view.finder import TwinFinder
+from twin_edge.sync.view.follower import Follower
+from twin_edge.sync.view.update import TwinUpdate
+from twin_edge.sync.wire.messages import Availability, HeardReport
+from twin_edge.sync.wire.topics import TwinId
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from twin_edge import strict_json
 from twin_edge.errors import MessageError
-from twin_edge.sync import messages
-from twin_edge.sync.blocks import BundleIndex
-from twin_edge.sync.messages import Availability, Request, StateReport
-from twin_edge.sync.topics import TwinId
+from twin_edge.sync.wire import messages
+from twin_edge.sync.wire.blocks import BundleIndex
+from twin_edge.sync.wire.messages import Availability, Request, StateReport
+from twin_edge.sync.wire.topics import TwinId
 
 TWIN = TwinId("org.acme", "cam-01")
 PARSERS = [
