@@ -12,17 +12,17 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
-from hypothesis import settings
-
-import moving_subject
-import strokes
-from brokers import MOSQUITTO, Mosquitto, eventually, find_free_port
-
 # tflite-runtime dies when it is loaded after TensorFlow, which exports the same symbols; before it, both work.
 for _name in ("tflite_runtime.interpreter", "ai_edge_litert.interpreter"):
     with contextlib.suppress(ImportError):
         importlib.import_module(_name)
+
+import pytest  # noqa: E402 - see above
+from hypothesis import settings  # noqa: E402 - see above
+
+import moving_subject  # noqa: E402 - see above
+import strokes  # noqa: E402 - see above
+from brokers import MOSQUITTO, Mosquitto, eventually, find_free_port  # noqa: E402 - see above
 
 # How long an example takes says more about what else the machine is doing than about the code.
 settings.register_profile("twin-edge", deadline=None)
