@@ -95,8 +95,9 @@ class Trainer(TrainingLoop):
         self._best = [tf.Variable(variable, trainable=False) for variable in self._trained]
         self._best_score = tf.Variable(-1.0, trainable=False)
         self._judged = views if validation is None else validation
-        self._draw_step = tf.function(self._draw_update, reduce_retracing=True)
-        self._critic_step = tf.function(self._critic_update, reduce_retracing=True)
+        # Without autograph: that would read this file when it traces a step, which may have changed since.
+        self._draw_step = tf.function(self._draw_update, reduce_retracing=True, autograph=False)
+        self._critic_step = tf.function(self._critic_update, reduce_retracing=True, autograph=False)
 
     @property
     def scene(self) -> start.Scene | None:
