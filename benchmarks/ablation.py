@@ -80,8 +80,6 @@ def variants(recipe: Recipe) -> dict[str, Recipe]:
         without["without training the encoder"] = replace(recipe, train=replace(train, encoder_rate=0.0))
     if train.rate_weight:
         without["without the weight on change"] = replace(recipe, train=replace(train, rate_weight=0.0))
-    if train.coding_loss_db:
-        without["without the codec's noise"] = replace(recipe, train=replace(train, coding_loss_db=0.0))
     if recipe.model.reading:
         linear = replace(recipe.model, reading=0)
         without["without the manifold: a linear start"] = replace(recipe, model=linear)

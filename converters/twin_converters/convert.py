@@ -32,7 +32,6 @@ from twin_edge.twin.models import TwinParts
 
 _TEST_FRAMES: Final = 200
 _VALIDATION_FRAMES: Final = 600
-_GOLDEN_FRAMES: Final = 1
 _TOLERANCE: Final = 2
 _WHOLE_RANGE: Final = Quantization(1 / 127.5, 0)
 _MUCH_LOST_DB: Final = 0.2
@@ -109,8 +108,8 @@ def convert(
         diagnosis = diagnose(run, reference, encoder, generator, latent, samples)
         on_diagnosis(diagnosis)
     _check_gate(run.gate, quality, list(measured.values()), diagnosis)
-    chosen = np.linspace(0, len(test) - 1, _GOLDEN_FRAMES).round().astype(int)
-    golden = Golden(test[chosen], main.states[chosen], main.renderings[chosen])
+    # A rendering stands in for a view: no camera frame travels with the bundle.
+    golden = Golden(main.renderings[:1], main.golden_states, main.golden_renderings)
     across, down = grid_of(run.view.height, run.view.width)
     gap = calibrate(main.validation_cells, main.calibration_cells, down, across)
     manifest = _manifest(run, encoder, generator, operators, quality, gap)

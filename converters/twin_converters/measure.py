@@ -46,6 +46,10 @@ class Measured:
     """States of the test views, int8 of shape (n, state length)."""
     renderings: npt.NDArray[np.uint8]
     """Renderings of those states."""
+    golden_states: npt.NDArray[np.int8]
+    """States of the first rendering, taken as a view, int8 of shape (1, state length)."""
+    golden_renderings: npt.NDArray[np.uint8]
+    """The rendering of that state, uint8 RGB of shape (1, height, width, 3)."""
     shared_renderings: npt.NDArray[np.uint8]
     """Renderings of the shared states: the same states on every runtime."""
     live_states: npt.NDArray[np.int8]
@@ -146,6 +150,8 @@ def main(folder: Path, runtime_name: RuntimeName) -> None:
     calibration, validation = material.calibration, material.validation
     validated = draw(follow(validation))
     states = follow(material.test)[material.test_rows]
+    renderings = draw(states)
+    golden_states = models.encode(renderings[0], states[0])[np.newaxis]
     live_states = follow(material.live, material.live_cuts)
     np.savez(
         folder / f"{runtime_name}.npz",
@@ -153,7 +159,9 @@ def main(folder: Path, runtime_name: RuntimeName) -> None:
         validation_cells=cells(validation, validated),
         calibration_cells=cells(calibration, draw(follow(calibration, range(len(calibration))))),
         states=states,
-        renderings=draw(states),
+        renderings=renderings,
+        golden_states=golden_states,
+        golden_renderings=draw(golden_states),
         shared_renderings=draw(material.shared_states),
         live_states=live_states,
         paced_states=follow(material.paced, material.paced_cuts),

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from twin_edge.quality import psnr
 from twin_edge.twin.composition import Compositor
-from twin_training import linear, losses, start
+from twin_training import losses, start
 from twin_training.linear import LinearMap, snapped
 from twin_training.loop import TrainingLoop
 from twin_training.manifold import Perceptron
@@ -78,7 +78,6 @@ class Trainer(TrainingLoop):
         # The pose was learned from known shifts; what is drawn knows nothing of it.
         said = (np.arange(model.state_length) >= model.state_length - model.latent).astype(np.float32)
         self._said = tf.constant(said if model.moving else np.float32(1))
-        self._coding_reach = tf.constant(_coding_reach(self.start, recipe.train.coding_loss_db))
         self._weights = losses.motion_weights(self.start.targets[..., :3], recipe.train.motion_weight)
         self._compositor = None if self.start.scene is None else Compositor(self.start.scene.plate)
         self._optimizer = keras.optimizers.Adam(recipe.train.learning_rate, beta_2=0.99)
@@ -168,8 +167,11 @@ class Trainer(TrainingLoop):
     def _learn(self, phase: Phase) -> dict[str, float]:
         config = self.recipe.train
         rng = np.random.default_rng((config.seed, self.step))
-        first = rng.integers(0, len(self._followed), -(-config.batch // 2))
-        rows = np.stack([first, self._followed[first]], axis=1).reshape(-1)
+        if config.rate_weight:
+            first = rng.integers(0, len(self._followed), -(-config.batch // 2))
+            rows = np.stack([first, self._followed[first]], axis=1).reshape(-1)
+        else:
+            rows = rng.integers(0, len(self._followed), config.batch)  # Pairs would be alike, and teach half as much.
         seed = tf.constant([config.seed, self.step], tf.int32)
         self._optimizer.learning_rate.assign(phase.learning_rate)
         self._encoder_optimizer.learning_rate.assign(phase.learning_rate * config.encoder_rate)
@@ -210,9 +212,7 @@ class Trainer(TrainingLoop):
         grain = tf.random.stateless_normal(tf.shape(crops), seed + 7, 0.0, config.crop_noise)
         with tf.GradientTape() as tape:
             latents = self._latents(tf.cast(crops, tf.float32) / 255 + grain, training=True)
-            finely = tf.random.stateless_uniform((tf.shape(latents)[0], 1), seed + 8)
-            noise = tf.random.stateless_uniform(tf.shape(latents), seed, -1.0, 1.0)
-            noise *= tf.maximum(half, finely * self._coding_reach)
+            noise = tf.random.stateless_uniform(tf.shape(latents), seed, -half, half)
             drawn = self.generator(tf.clip_by_value(latents + noise, -1.0, 1.0), training=True)
             composed = self._composed(drawn, plates)
             total, values = losses.reconstruction_loss(wanted[..., :3] * seen, composed * seen, weights, config)
@@ -304,27 +304,6 @@ class Trainer(TrainingLoop):
             *self._best,
             self._best_score,
         ]
-
-
-def _coding_reach(begun: start.Start, loss_db: float) -> linear.Floats:
-    """Returns the half-width of noise on each latent value that costs the linear twin so much, float32 of (latent,).
-
-    As the codec's steps do, it costs the same with every value, and is no wider than the value itself.
-    """
-    if begun.drawing is not None or not loss_db:
-        return np.zeros(begun.latents.shape[1], np.float32)
-    latents, drawn = begun.latents, begun.basis[..., :3]
-    rows = np.arange(0, len(latents), max(1, len(latents) // _CALIBRATION))
-    missed = (
-        np.clip(begun.mean[..., :3] + np.tensordot(latents[rows], drawn, 1), -1, 1)
-        - begun.targets[rows, ..., :3] / 127.5
-        + 1
-    )
-    if begun.scene is not None:
-        missed *= begun.scene.seen[rows][..., np.newaxis] > 0
-    each = float(np.square(missed).mean()) * (10 ** (loss_db / 10) - 1) / len(drawn)
-    widths = np.sqrt(3 * each / (np.square(drawn).mean((1, 2, 3)) + 1e-12))
-    return np.asarray(np.minimum(widths, np.sqrt(3) * latents.std(0)), np.float32)
 
 
 def _followed(count: int, cuts: Sequence[int]) -> npt.NDArray[np.int64]:
