@@ -125,5 +125,13 @@ class Receipt:
             self._spooled = self._spooled or state is ReceiptState.SPOOLED
             self._shared.notify_all()
 
+    def spool(self) -> None:
+        """Notes that it is on the disk, whether it waits or is in flight; for the engine only."""
+        with self._shared:
+            self._spooled = True
+            if self._state is ReceiptState.QUEUED:
+                self._state = ReceiptState.SPOOLED
+            self._shared.notify_all()
+
     def __repr__(self) -> str:
         return f"Receipt({self._state.value}{f': {self._reason}' if self._reason else ''})"

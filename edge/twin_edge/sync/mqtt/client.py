@@ -3,48 +3,27 @@
 paho is the transport only. What it has in memory goes with the connection: each connection gets a new paho client, so
 that nothing stale or undeliverable is sent again after a reconnect, and whoever uses this client says again in
 `Listener.on_connected` what has to be said. paho's own loop has no jitter, and ends for good by an exception in a
-callback while it goes on reporting success (both measured); hence the network loop here.
+callback while it goes on reporting success (both measured); hence the loop in `session`, which alone touches paho.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import random
 import threading
-import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.reasoncodes import ReasonCode
+from twin_edge.errors import SyncError
+from twin_edge.sync.mqtt.backoff import STABLE_S, BackOff
+from twin_edge.sync.mqtt.connection import Connection, Granted, Identity
+from twin_edge.sync.mqtt.diary import Diary
+from twin_edge.sync.mqtt.endings import Cause, Ending, duplicate_identity, unreachable
+from twin_edge.sync.mqtt.session import FLUSH_S, Session
+from twin_edge.sync.mqtt.transport import BrokerConfig, ClientStats, Listener, MqttVersion, Outbound, Settle
 
-from twin_edge.errors import BrokerRefusedError, BrokerUnreachableError, SyncError
-from twin_edge.sync.mqtt.broker_url import PASSWORD_VARIABLE
-from twin_edge.sync.mqtt.connection import Connection, named, tune, why
-from twin_edge.sync.mqtt.transport import (
-    BrokerConfig,
-    ClientStats,
-    Inbound,
-    Listener,
-    MqttVersion,
-    Outbound,
-    TlsContext,
-)
-
-_TICK_S: Final = 0.1
-_STABLE_S: Final = 10.0
-"""A connection that held this long resets the back-off: one that breaks at once must not be tried at full speed."""
-_FLUSH_S: Final = 0.3
 _MAX_WAITING_QOS0: Final = 16
 """QoS 0 messages that may wait for the socket; more means that it is backed up, and the newest ones are dropped."""
-_PROTOCOLS: Final = {
-    MqttVersion.V5: MQTTProtocolVersion.MQTTv5,
-    MqttVersion.V311: MQTTProtocolVersion.MQTTv311,
-}
-_REFUSED_CREDENTIALS: Final = frozenset({0x86, 0x87, 0x8A, 0x8C})
-_UNSUPPORTED_VERSION: Final = 0x84
+_MAX_QUICK_TAKEOVERS: Final = 3
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -58,10 +37,6 @@ class MqttClient:
         listener: Gets what happens, in the network thread; its exceptions are counted and logged, and nothing else.
         user: Whom to log in as when there is a password and no user in the address.
         will: What the broker publishes when the connection breaks.
-
-    Attributes:
-        tick_s: Longest time between two calls of `Listener.on_tick`, seconds, above 0 and below 0.3; `close` waits as
-            long for the network thread.
     """
 
     def __init__(
@@ -74,19 +49,20 @@ class MqttClient:
         will: Outbound | None = None,
     ) -> None:
         self._config = config
-        self._client_id = client_id
-        self._listener = listener
-        self._user = config.address.user or (user if config.password is not None else None)
-        self._will = will
+        user_name = config.address.user or (user if config.password is not None else None)
+        self._identity = Identity(client_id, user_name, will)
         self._version = MqttVersion.V311 if config.protocol is MqttVersion.V311 else MqttVersion.V5
-        self._connection: Connection | None = None
+        self._backoff = BackOff(config.backoff_min_s, config.backoff_max_s)
+        self._diary = Diary()
         self._stopping = threading.Event()
-        self._first = threading.Event()
-        self._failure: SyncError | None = None
+        self._session = Session(config, self._identity, listener, self._diary, self._stopping)
+        self._wait = False
         self._thread: threading.Thread | None = None
-        self._logged: set[str] = set()
-        self.tick_s = _TICK_S
-        self._connects = self._dropped = self._errors = self._oversize = 0
+        self._reviving = threading.Lock()
+        self._rival = False
+        self._quick_takeovers = 0
+        self._restarts = 0
+        self._failure: SyncError | None = None
 
     def connect(self, *, wait: bool = False) -> None:
         """Starts the network thread and waits for the first connection, for the config's connect timeout at most.
@@ -98,13 +74,14 @@ class MqttClient:
             BrokerUnreachableError: Nobody answers there, or not as an MQTT broker with a valid certificate.
             BrokerRefusedError: The broker does not take this user, password or client id.
         """
-        self._thread = threading.Thread(target=self._run, args=(wait,), name="twin-mqtt", daemon=True)
-        self._thread.start()
+        self._wait = wait
+        self._session.poller.open()
+        self._start_thread()
         if wait:
             return
         # The attempt has its own deadline for each step; this one only bounds their sum.
-        if not self._first.wait(4 * self._config.connect_timeout_s):
-            self._failure = self._unreachable("it does not answer")
+        if not self._session.first.wait(4 * self._config.connect_timeout_s):
+            self._failure = unreachable(self._config.address, "it does not answer").error
         if self._failure is not None:
             self.close()
             raise self._failure
@@ -112,300 +89,210 @@ class MqttClient:
     def close(self) -> None:
         """Disconnects without the will being published, and ends the network thread; may be called again."""
         self._stopping.set()
+        self._session.poller.wake()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(2 * _FLUSH_S)
+            thread.join(2 * FLUSH_S)
+        if thread is None or not thread.is_alive():
+            self._session.poller.close()
+
+    def revive(self) -> None:
+        """Starts the network thread again if it has died. Nothing that we know of makes it; but a twin lives long."""
+        with self._reviving:
+            thread = self._thread
+            if thread is None or thread.is_alive() or self._stopping.is_set() or self._failure is not None:
+                return
+            self._restarts += 1
+            _LOGGER.error("the network thread has died; it is started again")
+            self._start_thread()
 
     @property
     def connected(self) -> bool:
         """Whether the broker has taken us, as far as we have heard."""
-        return self._live() is not None
+        return self._session.connection is not None
+
+    @property
+    def failure(self) -> SyncError | None:
+        """Why it has given up for good; None as long as it goes on trying."""
+        return self._failure
 
     def stats(self) -> ClientStats:
         """Returns the counters."""
-        connection = self._connection
+        connection, diary = self._session.connection, self._diary
         return ClientStats(
-            connected=self.connected,
+            connected=connection is not None,
             protocol=connection.version.value if connection else "",
-            connects=self._connects,
-            dropped=self._dropped,
-            queued=connection.queued if connection else 0,
-            oversize=self._oversize,
-            errors=self._errors,
+            connects=diary.connects,
+            dropped=diary.dropped,
+            queued=(connection.inflight if connection else 0) + len(self._session.outbox),
+            oversize=diary.oversize,
+            errors=diary.errors,
+            restarts=self._restarts,
+            trouble=diary.trouble,
         )
 
     def publish(self, message: Outbound) -> bool:
-        """Hands a message to the network; never blocks and never raises for it.
+        """Hands a message to the network thread; never blocks and never raises for it.
 
         Returns:
             Whether it was handed over; False when there is no connection, when it is longer than the broker takes, or
-            when too much waits already.
+            when too much waits already. It is lost when the connection ends before it is sent.
         """
-        connection = self._live()
-        if connection is None or not self._admit(connection, message):
-            self._dropped += 1
+        connection = self._session.connection
+        if connection is None or not self._admits(connection, message):
+            self._diary.dropped += 1
             return False
-        try:
-            sent = connection.send(message)
-        except (ValueError, RuntimeError, OSError) as error:
-            self._count_error("publish", error)
-            return False
-        self._dropped += not sent
-        return sent
+        self._session.outbox.append(message)
+        self.wake()
+        return True
 
-    def subscribe(self, topics: list[tuple[str, int]]) -> None:
-        """Subscribes to (topic, QoS) pairs of this connection; retained messages come once more."""
-        connection = self._live()
+    def subscribe(self, topics: Sequence[tuple[str, int]], granted: Granted | None = None) -> None:
+        """Subscribes to (topic, QoS) pairs of this connection; retained messages come once more.
+
+        Args:
+            topics: Topic filters, each with its QoS.
+            granted: Called in the network thread when the broker has answered, with what was granted.
+        """
+        connection = self._session.connection
         if connection is not None:
-            connection.client.subscribe(topics)
+            connection.subscribe(topics, granted)
+            self.wake()
 
     def unsubscribe(self, topics: list[str]) -> None:
         """Ends subscriptions."""
-        connection = self._live()
+        connection = self._session.connection
         if connection is not None:
             connection.client.unsubscribe(topics)
+            self.wake()
 
-    def wait_acked(self, timeout_s: float) -> bool:
-        """Waits until the broker has acknowledged everything; returns whether it has."""
-        deadline = time.monotonic() + timeout_s
-        while (connection := self._live()) is not None:
-            if not connection.queued and not connection.waiting(0):
-                return True
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.01)
-        return False
+    def wake(self) -> None:
+        """Has `Listener.on_tick` called soon; from any thread."""
+        self._session.poller.wake()
 
-    def _live(self) -> Connection | None:
-        connection = self._connection
-        return connection if connection is not None and connection.since else None
+    # For the listener, in the network thread
 
-    def _admit(self, connection: Connection, message: Outbound) -> bool:
-        if connection.max_packet_bytes:
-            overhead = len(message.topic.encode()) + len(message.correlation or b"") + 32
-            if len(message.payload) + overhead > connection.max_packet_bytes:
-                self._oversize += 1
-                self._log_once("oversize", "the broker takes no message as long as that on %s", message.topic)
-                return False
-        if message.qos:
-            return connection.queued < self._config.max_queued
-        return connection.waiting(0) < _MAX_WAITING_QOS0
+    @property
+    def tick_s(self) -> float:
+        """Longest time between two calls of `Listener.on_tick`, seconds, above 0 and below 0.3."""
+        return self._session.tick_s
+
+    @tick_s.setter
+    def tick_s(self, tick_s: float) -> None:
+        self._session.tick_s = tick_s
+
+    @property
+    def wants_room(self) -> bool:
+        """Whether to tick as soon as the network takes more."""
+        return self._session.wants_room
+
+    @wants_room.setter
+    def wants_room(self, wants_room: bool) -> None:
+        self._session.wants_room = wants_room
+
+    @property
+    def room(self) -> int:
+        """Messages of QoS 1 that the broker takes now."""
+        connection = self._session.connection
+        return connection.room if connection else 0
+
+    @property
+    def flows(self) -> bool:
+        """Whether the network takes a message now without piling it up."""
+        connection = self._session.connection
+        return connection is not None and connection.flows
+
+    @property
+    def max_packet_bytes(self) -> int:
+        """Longest packet that the broker takes, 0 for no stated limit."""
+        connection = self._session.connection
+        return connection.max_packet_bytes if connection else 0
+
+    def send(self, message: Outbound, settle: Settle | None = None) -> bool:
+        """Hands a message to the network at once; the caller looks at `room` and `flows` first.
+
+        Args:
+            message: What to send.
+            settle: Called when the broker has acknowledged it, or when it is written in the case of QoS 0.
+
+        Returns:
+            Whether it was taken.
+
+        Raises:
+            ValueError: paho does not send such a topic or payload.
+        """
+        connection = self._session.connection
+        return connection is not None and connection.send(message, settle)
+
+    def abandon(self, why: str) -> None:
+        """Ends the connection, because it seems dead, and begins another."""
+        self._session.abandoned = why
+
+    def guard(self, what: str, function: Callable[[], None]) -> None:
+        """Calls a handler; what it raises is counted and logged, and harms nobody else.
+
+        Args:
+            what: Its name, for the log.
+            function: The handler.
+        """
+        self._diary.call(what, function)
+
+    def note_rival(self) -> None:
+        """Takes a hint that another client has our id; when it throws us out again and again, we stop."""
+        self._rival = True
+
+    def _admits(self, connection: Connection, message: Outbound) -> bool:
+        if not connection.admits(message):
+            self._diary.oversize += 1
+            self._diary.note("oversize", "the broker takes no message as long as that on %s", message.topic)
+            return False
+        return len(self._session.outbox) < (self._config.max_queued if message.qos else _MAX_WAITING_QOS0)
 
     # The network thread
 
-    def _run(self, wait: bool) -> None:  # noqa: FBT001 - a thread's target
-        backoff = self._config.backoff_min_s
+    def _start_thread(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="twin-mqtt", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
         while not self._stopping.is_set():
-            began = time.monotonic()
-            error = self._session()
+            try:
+                ending = self._connect_once()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next connection may go well
+                self._diary.count_error("session", error)
+                ending = Ending(Cause.LOST)
             if self._stopping.is_set():
                 break
-            if not self._connects and not wait:
-                self._failure = error
-                self._first.set()
-                return
-            if error is not None:
-                self._log_once(type(error).__name__, "%s; trying again until it does", error.message, warning=True)
-            if time.monotonic() - began > _STABLE_S:
-                backoff = self._config.backoff_min_s
-            # Full jitter: a hundred devices that lost the same broker do not come back at the same moment.
-            self._stopping.wait(random.uniform(self._config.backoff_min_s / 4, backoff))
-            refused = isinstance(error, BrokerRefusedError)
-            backoff = self._config.backoff_max_s if refused else min(2 * backoff, self._config.backoff_max_s)
+            ending = self._judge(ending)
+            self._diary.trouble = str(ending.error) if ending.error else ""
+            if ending.cause is Cause.TAKEN_OVER or not (self._diary.connects or self._wait):
+                self._failure = ending.error
+                break
+            self._session.first.set()
+            if ending.error is not None:
+                text = "%s; trying again later" if ending.held_s else "%s; trying again until it does"
+                self._diary.note(ending.cause.value, text, ending.error.message, warning=True)
+            busy = ending.cause is Cause.BUSY
+            self._stopping.wait(self._backoff.next_s(ending.held_s, busy=busy, hopeless=ending.hopeless))
+        self._session.first.set()
 
-    def _session(self) -> SyncError | None:
-        """Runs one connection to its end; returns why it never began, None when it did."""
-        error = self._attempt(self._version)
-        if error is not None and error.other_version and self._config.protocol is MqttVersion.AUTO:
+    def _connect_once(self) -> Ending:
+        """Runs one connection to its end."""
+        ending = self._session.run(self._version)
+        if ending.cause is Cause.OTHER_VERSION and self._config.protocol is MqttVersion.AUTO:
             self._version = MqttVersion.V311 if self._version is MqttVersion.V5 else MqttVersion.V5
-            second = self._attempt(self._version)
+            second = self._session.run(self._version)
             # When neither is taken, the first answer tells more.
-            error = second if second is None or not second.other_version else error
-        return error.error if error is not None else None
+            ending = ending if second.cause is Cause.OTHER_VERSION else second
+        return ending
 
-    def _attempt(self, version: MqttVersion) -> _AttemptError | None:
-        tls = self._config.tls_context() if self._config.address.tls else None
-        connection = Connection(self._make(version, tls), version)
-        client, address = connection.client, self._config.address
-        self._bind(connection)
-        try:
-            with named(address.host):
-                if version is MqttVersion.V5:
-                    client.connect(address.host, address.port, self._config.keepalive_s, clean_start=True)
-                else:
-                    client.connect(address.host, address.port, self._config.keepalive_s)
-        except (OSError, ValueError, UnicodeError, paho.WebsocketConnectionError) as error:
-            if tls is not None and tls.last is not None:
-                tls.last.close()
-            return _AttemptError(self._unreachable(why(error)))
-        try:
-            return self._loop(connection)
-        finally:
-            self._connection = None
-            if connection.since:
-                self._call("disconnected", self._listener.on_disconnected)
-            # Closes what an abrupt end has left open.
-            client.on_socket_close = None
-            sock = client.socket()
-            with contextlib.suppress(Exception):
-                if sock is not None:
-                    sock.close()
-
-    def _loop(self, connection: Connection) -> _AttemptError | None:
-        client = connection.client
-        deadline = time.monotonic() + self._config.connect_timeout_s
-        code = MQTTErrorCode.MQTT_ERR_SUCCESS
-        while code == MQTTErrorCode.MQTT_ERR_SUCCESS and not self._stopping.is_set():
-            try:
-                code = client.loop(self.tick_s)
-            except Exception as error:  # noqa: BLE001 - a packet that paho trips over ends the connection only
-                self._count_error("network loop", error)
-                break
-            if connection.since:
-                self._call("drain", connection.drain)
-                self._call("tick", self._listener.on_tick)
-            elif connection.reason is not None or time.monotonic() > deadline:
-                break
-        if self._stopping.is_set() and connection.since:
-            self._say_goodbye(client)
-        elif connection.since:
-            _LOGGER.info("lost the connection to %s", self._config.address)
-        if connection.since or self._stopping.is_set():
-            return None
-        return self._judge(connection)
-
-    def _say_goodbye(self, client: paho.Client) -> None:
-        deadline = time.monotonic() + _FLUSH_S
-        client.disconnect()
-        while client.socket() is not None and time.monotonic() < deadline:
-            if client.loop(0.02) != MQTTErrorCode.MQTT_ERR_SUCCESS:
-                return
-
-    def _judge(self, connection: Connection) -> _AttemptError:
-        reason = connection.reason
-        if reason is None:
-            # Some brokers close the connection instead of answering to a version that they do not know.
-            return _AttemptError(self._unreachable("it does not answer as an MQTT broker"), other_version=True)
-        if reason.value == _UNSUPPORTED_VERSION:
-            message = f"the broker at {self._config.address} does not speak MQTT {connection.version.value}"
-            error = BrokerRefusedError(message, fix="let twin-edge choose the MQTT version")
-            return _AttemptError(error, other_version=True)
-        who = f"the user {self._user!r}" if self._user else "an anonymous client"
-        message = f"the broker at {self._config.address} refused {who} ({str(reason).lower()})"
-        fix = "look into the broker's log"
-        if reason.value in _REFUSED_CREDENTIALS:
-            fix = f"give the user in the URL (mqtt://USER@HOST) and the password in {PASSWORD_VARIABLE}"
-        return _AttemptError(BrokerRefusedError(message, fix=fix))
-
-    def _make(self, version: MqttVersion, tls: TlsContext | None) -> paho.Client:
-        address = self._config.address
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=self._client_id,
-            clean_session=None if version is MqttVersion.V5 else True,
-            protocol=_PROTOCOLS[version],
-            transport="websockets" if address.websocket else "tcp",
-            reconnect_on_failure=False,
-        )
-        if address.websocket:
-            client.ws_set_options(path=address.path)
-        if tls is not None:
-            client.tls_set_context(tls)
-        if self._user is not None:
-            client.username_pw_set(self._user, self._config.password)
-        if self._will is not None:
-            client.will_set(self._will.topic, self._will.payload, self._will.qos, self._will.retain)
-        client.connect_timeout = self._config.connect_timeout_s
-        # The limit in flight is kept here, because paho does not know what the broker can take.
-        client.max_inflight_messages_set(0xFFFF)
-        return client
-
-    def _bind(self, connection: Connection) -> None:
-        """Sets paho's callbacks, each of which must never raise: that would end paho's loop for good."""
-        client = connection.client
-
-        def on_connect(_c: Any, _u: Any, _flags: Any, reason: ReasonCode, properties: Any) -> None:
-            connection.reason = reason
-            if not reason.is_failure:
-                self._call("connect", lambda: self._accept(connection, properties))
-
-        def on_message(_c: Any, _u: Any, message: paho.MQTTMessage) -> None:
-            self._call("message", lambda: self._receive(message))
-
-        def on_publish(_c: Any, _u: Any, mid: int, reason: ReasonCode, _properties: Any) -> None:
-            connection.done(mid)
-            if reason.is_failure:
-                self._log_once(f"publish {reason}", "the broker refused a message (%s)", reason, warning=True)
-
-        def on_subscribe(_c: Any, _u: Any, _mid: int, reasons: list[ReasonCode], _properties: Any) -> None:
-            for reason in reasons:
-                if reason.is_failure:
-                    self._log_once("subscribe", "the broker refused a subscription (%s)", reason, warning=True)
-
-        client.on_connect = on_connect
-        client.on_message = on_message
-        client.on_publish = on_publish
-        client.on_subscribe = on_subscribe
-        client.on_socket_open = lambda _c, _u, sock: self._call("socket", lambda: tune(sock))
-        # With this set, paho leaves all writing to the thread that runs its loop.
-        client.on_socket_register_write = lambda _c, _u, _sock: None
-
-    def _accept(self, connection: Connection, properties: Any) -> None:
-        connection.max_packet_bytes = getattr(properties, "MaximumPacketSize", 0)
-        receive_maximum = getattr(properties, "ReceiveMaximum", self._config.max_inflight)
-        # paho ignores what the broker can take at once.
-        connection.max_inflight = min(self._config.max_inflight, receive_maximum)
-        connection.since = time.monotonic()
-        self._connection = connection
-        self._connects += 1
-        self._logged.clear()
-        _LOGGER.info("connected to %s with MQTT %s", self._config.address, connection.version.value)
-        self._first.set()
-        self._call("connected", self._listener.on_connected)
-
-    def _receive(self, message: paho.MQTTMessage) -> None:
-        if len(message.payload) > self._config.max_payload_bytes:
-            self._oversize += 1
-            return
-        properties = message.properties
-        self._listener.on_message(
-            Inbound(
-                message.topic,
-                bytes(message.payload),
-                retained=message.retain,
-                response_topic=getattr(properties, "ResponseTopic", None),
-                correlation=getattr(properties, "CorrelationData", None),
-            )
-        )
-
-    def _call(self, what: str, function: Callable[[], None]) -> None:
-        try:
-            function()
-        except Exception as error:  # noqa: BLE001 - no handler may end the network thread
-            self._count_error(what, error)
-
-    def _count_error(self, what: str, error: Exception) -> None:
-        self._errors += 1
-        kind = f"{what} {type(error).__name__}"
-        if kind not in self._logged:
-            self._logged.add(kind)
-            _LOGGER.warning("a handler failed (%s); it goes on", kind, exc_info=error)
-
-    def _log_once(self, kind: str, text: str, value: object, *, warning: bool = False) -> None:
-        if kind not in self._logged:
-            self._logged.add(kind)
-            _LOGGER.log(logging.WARNING if warning else logging.INFO, text, value)
-
-    def _unreachable(self, why: str) -> BrokerUnreachableError:
-        fix = "start one with 'twin-edge broker', or name another with --broker"
-        if "certificate" in why.lower():
-            fix = "give the authority with --ca-file, and the host name that the certificate has"
-        return BrokerUnreachableError(f"no broker at {self._config.address} ({why})", fix=fix)
-
-
-class _AttemptError:
-    """Why an attempt to connect failed, and whether another MQTT version may help."""
-
-    def __init__(self, error: SyncError, *, other_version: bool = False) -> None:
-        self.error = error
-        self.other_version = other_version
+    def _judge(self, ending: Ending) -> Ending:
+        """Returns an ending as it is, or as what it means after several like it."""
+        if ending.held_s >= STABLE_S:
+            self._quick_takeovers = 0
+        elif self._rival and ending.held_s and ending.cause is Cause.LOST:
+            self._quick_takeovers += 1
+        self._rival = False
+        if self._quick_takeovers <= _MAX_QUICK_TAKEOVERS:
+            return ending
+        error = duplicate_identity(self._config.address, self._identity.client_id)
+        return Ending(Cause.TAKEN_OVER, error, ending.held_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
@@ -15,6 +15,9 @@ from twin_edge.sync.mqtt.broker_url import PASSWORD_VARIABLE, BrokerAddress
 
 MAX_PAYLOAD_BYTES: Final = 512 * 1024
 """Longest payload that is looked at: the largest packet, and the index of the largest bundle, fit."""
+_OVERHEAD_BYTES: Final = 32
+"""Of a PUBLISH: header, lengths, id, properties."""
+_FAILURE: Final = 0x80
 
 
 class MqttVersion(enum.Enum):
@@ -52,13 +55,14 @@ class BrokerConfig:
     """PEM file of the authorities that may have signed the broker's certificate; the system's when None."""
     protocol: MqttVersion = MqttVersion.AUTO
     """MQTT version."""
-    keepalive_s: int = 15
-    """Seconds of silence after which the link is probed, 1-3600; a dead link is noticed after about twice that."""
+    keepalive_s: int = 10
+    """Seconds of silence after which the link is probed, 1-3600; a subscriber notices a dead link after about twice
+    that, a device within 15 s, see docs/link.md."""
     connect_timeout_s: float = 5.0
     """Seconds for each step of connecting, above 0."""
     backoff_min_s: float = 1.0
     """Longest wait before the first new attempt, seconds."""
-    backoff_max_s: float = 30.0
+    backoff_max_s: float = 60.0
     """Longest wait before any new attempt, seconds."""
     max_inflight: int = 16
     """Messages of QoS 1 sent and not yet acknowledged, 1-65535."""
@@ -124,6 +128,30 @@ class Outbound:
     correlation: bytes | None = None
     """Correlation data of a request that this answers; sent with MQTT 5 only."""
 
+    @property
+    def size(self) -> int:
+        """Bytes on the wire, a few more rather than less."""
+        return len(self.payload) + len(self.topic.encode()) + len(self.correlation or b"") + _OVERHEAD_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the broker made of a message."""
+
+    code: int = 0
+    """Reason code of its PUBACK, 0-255; from 128 on it did not take the message. Always 0 with MQTT 3.1.1."""
+    text: str = ""
+    """The reason in words, empty for success."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the broker has the message."""
+        return self.code < _FAILURE
+
+
+Settle = Callable[[Outcome], None]
+"""Called once when a message is acknowledged, or written in the case of QoS 0; never if the connection ends before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
@@ -175,3 +203,7 @@ class ClientStats:
     """Messages that were too long, in or out."""
     errors: int
     """Exceptions of handlers."""
+    restarts: int
+    """Times that the network thread had died and was started again."""
+    trouble: str
+    """What is wrong with the broker, in words; empty when nothing is known to be."""

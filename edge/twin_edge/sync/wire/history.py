@@ -10,7 +10,7 @@ bit set in all but the last byte, four bytes at most. So a packet of less than 1
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from twin_edge.errors import MessageError
@@ -65,17 +65,32 @@ def parse_history(data: bytes) -> tuple[bytes, ...]:
         raise MessageError(f"a history of {len(data)} bytes is refused")
     if data[0] != VERSION:
         raise MessageError(f"a history has version {data[0]}, this release reads {VERSION}")
-    packets, at = [], 1
+    return tuple(data[begin:end] for _, begin, end in walk_frames(data, 1))
+
+
+def walk_frames(data: bytes | bytearray, at: int = 0) -> Iterator[tuple[int, int, int]]:
+    """Goes through framed packets.
+
+    Args:
+        data: Frames, one after the other.
+        at: Where the first one begins.
+
+    Yields:
+        Where each frame begins, where its packet begins, and where both end.
+
+    Raises:
+        MessageError: The lengths do not fit.
+    """
     while at < len(data):
-        length, at = _read_length(data, at)
-        if not HEADER_BYTES <= length <= len(data) - at:
-            raise MessageError(f"a history has a packet of {length} bytes, {len(data) - at} bytes from its end")
-        packets.append(data[at : at + length])
-        at += length
-    return tuple(packets)
+        length, begin = _read_length(data, at)
+        end = begin + length
+        if length < HEADER_BYTES or end > len(data):
+            raise MessageError(f"a history has a packet of {length} bytes, {len(data) - begin} bytes from its end")
+        yield at, begin, end
+        at = end
 
 
-def _read_length(data: bytes, at: int) -> tuple[int, int]:
+def _read_length(data: bytes | bytearray, at: int) -> tuple[int, int]:
     length = 0
     for place in range(_MAX_LENGTH_BYTES):
         if at >= len(data):

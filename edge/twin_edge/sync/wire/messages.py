@@ -72,6 +72,18 @@ class StateReport:
 
 
 @dataclass(frozen=True, slots=True)
+class SpoolReport:
+    """What waits for the broker."""
+
+    depth: int = 0
+    """Messages and packets."""
+    bytes: int = 0
+    """What they take."""
+    oldest_s: float = 0.0
+    """How long the oldest has waited, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Availability:
     """Whether the device is there."""
 
@@ -168,8 +180,31 @@ def build_codec(bundle: Bundle, codec: Codec) -> bytes:
     )
 
 
-def build_state(twin: TwinId, session: int, report: StateReport) -> bytes:
-    """Returns the payload of `up/state`; numbers that JSON cannot hold are left out."""
+def build_birth(twin: TwinId, session: int, bundle: Bundle, codec: Codec) -> bytes:
+    """Returns the payload of `up/birth`: what the device is, which makes its thing in Eclipse Ditto if need be."""
+    manifest = bundle.manifest
+    attributes = {
+        "software": software(),
+        "session": session,
+        "bundle": bundle.digest,
+        "model": manifest.name,
+        "codec": codec.name.lower(),
+        "state": {"pose": list(manifest.state.pose), "latent": manifest.state.latent},
+        "view": {"width": manifest.view.width, "height": manifest.view.height},
+    }
+    return merge_command(twin, "/", {"attributes": attributes}, f"b{session}")
+
+
+def build_state(twin: TwinId, session: int, report: StateReport, spool: SpoolReport | None = None) -> bytes:
+    """Returns the payload of `up/state`; numbers that JSON cannot hold are left out.
+
+    Args:
+        twin: Whose state it is.
+        session: The device's process start.
+        report: What the runtime says.
+        spool: What waits for the broker; nothing when None.
+    """
+    spool = spool or SpoolReport()
     about: dict[str, Any] = {
         "rev": report.rev,
         "seq": report.seq,
@@ -191,7 +226,9 @@ def build_state(twin: TwinId, session: int, report: StateReport) -> bytes:
                 "dropped": report.dropped,
             }
         },
-        "spool": {"properties": {"depth": 0, "bytes": 0, "oldest_s": 0}},
+        "spool": {
+            "properties": {"depth": spool.depth, "bytes": spool.bytes, "oldest_s": _rounded(spool.oldest_s)},
+        },
     }
     if properties:
         value["properties"] = {"properties": properties}
