@@ -159,6 +159,8 @@ def _measure_twin(
 class _Sink:
     """Takes packets as the link does, without sending them."""
 
+    stands_alone = False
+
     def publish(self, packet: Packet) -> bool:
         """Makes the bytes of a packet."""
         return bool(packet.encode())

@@ -27,6 +27,8 @@ _MAX_QUALITY: Final = 7
 _MAX_KBPS: Final = 1e6
 _CODECS: Final = ("delta", "raw")
 _MAX_DEVICE: Final = 64
+_MIN_SPOOL_MB: Final = 0.25
+_MAX_SPOOL_MB: Final = 4096.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,10 @@ class RunConfig:
     """PEM file of the authorities that may have signed the broker's certificate; the system's when None."""
     state_dir: Path | None = None
     """Where the counters of the twins are kept; `$XDG_STATE_HOME/twin-edge` when None."""
+    spool_mb: float = 8.0
+    """What may wait for the broker, in memory and on the disk, MB (2**20 bytes), 0.25-4096; 0 keeps nothing on disk."""
+    spool_dir: Path | None = None
+    """Where it waits on the disk; beside the counters when None."""
 
     def __post_init__(self) -> None:
         _check("fps", self.fps, above=0.0, most=_MAX_FPS, infinite=True)
@@ -80,6 +86,8 @@ class RunConfig:
         _check("batch-ms", self.batch_ms, least=0, most=_MAX_BATCH_MS)
         _check("quality", self.quality, least=0, most=_MAX_QUALITY)
         _check("kbps", self.kbps, above=0.0, most=_MAX_KBPS)
+        if self.spool_mb:
+            _check("spool-mb", self.spool_mb, least=_MIN_SPOOL_MB, most=_MAX_SPOOL_MB)
         if self.codec not in _CODECS:
             raise ConfigError(f"codec is {self.codec!r:.40}", fix=f"choose {' or '.join(_CODECS)}")
 

@@ -255,7 +255,7 @@ def test_ping_with_a_response_topic(raw_client, until):
 def test_late_will_is_contradicted(quiet_device, raw_client, until):
     raw_client.subscribe(TWIN.topics.avail, 1)
     time.sleep(1.2)
-    raw_client.publish(TWIN.topics.avail, quiet_device.link._client._will.payload, qos=1, retain=True)
+    raw_client.publish(TWIN.topics.avail, quiet_device.link._presence.will.payload, qos=1, retain=True)
     assert until(
         lambda: [parse_avail(TWIN, each).online for each in raw_client.all(TWIN.topics.avail)] == [True, False, True]
     )
@@ -285,7 +285,7 @@ def test_view_survives_rubbish(mosquitto, twin_bundle, device_class, tmp_path, r
             for payload in (b"", b"\xff" * 30, b"\x01" * 60, b"{}", b"[" * 5000, bytes(600_000)):
                 raw_client.publish(f"{root}up/{name}", payload, qos=1)
         old = device_class(mosquitto.url, twin_bundle, 2)
-        raw_client.publish(TWIN.topics.avail, old.link._client._will.payload, qos=1)
+        raw_client.publish(TWIN.topics.avail, old.link._presence.will.payload, qos=1)
         time.sleep(0.3)
         device.send()
         update = view.next_update(5)

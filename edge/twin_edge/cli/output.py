@@ -45,7 +45,7 @@ def describe_stats(stats: RunStats) -> str:
     times = f"{work.p50_ms:.1f}/{work.p95_ms:.1f} ms" if work else "no frame yet"
     camera = "" if stats.camera == "streaming" else f"  camera {stats.camera}"
     link = "" if stats.connected else "  NO BROKER"
-    queue = f"  queue {stats.queue}" if stats.queue else ""
+    queue = f"  waiting {stats.waiting}" if stats.waiting else ""
     return (
         f"{stats.fps:.1f} fps  {times}  {describe_sync(stats.gap, in_sync=stats.in_sync)}{camera}{link}"
         f"  {stats.state_bytes:.1f} B/state  {stats.kbps:.2f} kbit/s"
@@ -59,7 +59,7 @@ def describe_summary(summary: RunSummary) -> str:
     return (
         f"{summary.reason}: {summary.frames} frames in {summary.seconds:.1f} s ({summary.fps:.1f} fps), "
         f"{summary.measured} of them measured, "
-        f"{summary.sent} packets sent, {summary.skipped} skipped, {summary.dropped} frames dropped, "
+        f"{summary.sent} packets sent, {summary.skipped} for later, {summary.dropped} frames dropped, "
         f"{summary.reconnects} reconnects, {summary.rss_mb:.0f} MB\n"
         f"{summary.state_bytes:.2f} bytes of payload a state, {summary.kbps:.2f} kbit/s with headers\n"
         f"p50 ms: {', '.join(parts) or 'no frame'}"

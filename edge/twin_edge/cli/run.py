@@ -13,7 +13,8 @@ from twin_edge.cli.common import run_command
 HELP = """Run the twin of a camera, and keep it in sync over MQTT.
 
 Each frame becomes a state of a few bytes, which is published; the runtime measures how far reality is from the twin
-and reports it. Ctrl-C or SIGTERM ends it cleanly. A password for the broker is taken from TWIN_EDGE_MQTT_PASSWORD.
+and reports it. While the broker is away, what it should know waits on the disk. Ctrl-C or SIGTERM ends it cleanly. A
+password for the broker is taken from TWIN_EDGE_MQTT_PASSWORD.
 
 \b
   twin-edge run --broker embedded:                          try it: built-in rig, built-in broker
@@ -81,6 +82,13 @@ def command(
         Path | None, typer.Option(metavar="FILE", help="PEM file of the authorities for mqtts:// and wss://.")
     ] = None,
     state_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the counters are kept.")] = None,
+    spool_mb: Annotated[
+        float | None,
+        typer.Option(metavar="MB", help="What may wait for a broker that is away; 0 for nothing on disk. Default: 8"),
+    ] = None,
+    spool_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where it waits on the disk. Default: beside the counters.")
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="TOML file with these flags as keys (duration-s = 60); flags win."),
@@ -106,6 +114,8 @@ def command(
         "wait_for_broker": wait_for_broker,
         "ca_file": ca_file,
         "state_dir": state_dir,
+        "spool_mb": spool_mb,
+        "spool_dir": spool_dir,
     }
     run_command(lambda: _run(config, flags, json=json), debug=debug)
 

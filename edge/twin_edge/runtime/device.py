@@ -21,9 +21,11 @@ from twin_edge.cameras import Camera, Capture, CaptureConfig, CaptureState, open
 from twin_edge.config import RunConfig
 from twin_edge.errors import CameraEndedError
 from twin_edge.runtime.brokers import broker_for
+from twin_edge.runtime.events import EventWatch
 from twin_edge.runtime.frames import FrameWorker
 from twin_edge.runtime.reporting import GapSchedule, ReportSchedule
 from twin_edge.runtime.sending import SendingConfig
+from twin_edge.runtime.spooling import engine_config
 from twin_edge.runtime.stats import RunStats, RunSummary, resident_mb
 from twin_edge.sync import Counters, DeviceLink, LinkConfig, StateReport, TwinId
 from twin_edge.twin import Codec, Twin
@@ -87,7 +89,8 @@ class DeviceRuntime:
         Raises:
             BundleError: There is no bundle, it cannot be used, or its self-test fails.
             CameraError: The camera cannot be opened, or is gone for good.
-            SyncError: The broker cannot be used, and the configuration does not say to wait for it.
+            SyncError: The broker cannot be used, and the configuration does not say to wait for it; or another device
+                has the same name.
             ConfigError: The counters, the broker's URL or the embedded broker cannot be used.
         """
         config = self._config
@@ -100,7 +103,9 @@ class DeviceRuntime:
             twin.require_self_test()
             counters = stack.enter_context(self._counters())
             codec = Codec[config.codec.upper()]
-            link_config = LinkConfig(broker, wait=config.wait_for_broker, codec=codec)
+            link_config = LinkConfig(
+                broker, wait=config.wait_for_broker, codec=codec, engine=engine_config(config, self._twin_id)
+            )
             link = DeviceLink(link_config, self._twin_id, bundle, counters.session)
             schedule = GapSchedule(config.gap_every)
             sending = SendingConfig(codec, config.batch_ms, config.quality, config.kbps)
@@ -108,7 +113,8 @@ class DeviceRuntime:
             # The link comes before the camera: frames of a file must not pass by while it connects.
             link.start()
             capture = Capture(self._camera, CaptureConfig(fps=config.fps))
-            service = _Service(worker, link, capture, counters, self._on_stats)
+            events = EventWatch(moves=bool(bundle.manifest.state.pose))
+            service = _Service(worker, link, capture, counters, events, self._on_stats)
             reason = ERROR
             try:
                 capture.start()
@@ -139,6 +145,8 @@ class DeviceRuntime:
                 frames = service.step()
             except CameraEndedError:
                 return CAMERA_ENDED
+            if service.link.failure is not None:
+                raise service.link.failure
             if config.frames is not None and frames >= config.frames:
                 return FINISHED
             if until_s is not None and time.monotonic() >= until_s:
@@ -175,6 +183,8 @@ class DeviceRuntime:
             state_bytes=round(worker.sender.payload_bytes / max(1, worker.sender.states), 2),
             kbps=round(8e-3 * worker.sender.packet_bytes / seconds, 2) if seconds > 0 else 0.0,
             reconnects=link.reconnects,
+            waiting=link.engine.depth,
+            backfilled=link.engine.backfilled,
             in_sync=worker.judge.in_sync if worker.frames else None,
             rss_mb=resident_mb(),
         )
@@ -189,12 +199,14 @@ class _Service:
         link: DeviceLink,
         capture: Capture,
         counters: Counters,
+        events: EventWatch,
         on_stats: Callable[[RunStats], None] | None,
     ) -> None:
         self.worker = worker
         self.link = link
         self.capture = capture
         self._counters = counters
+        self._events = events
         self._on_stats = on_stats
         self._schedule = ReportSchedule()
         self._away = False
@@ -228,6 +240,7 @@ class _Service:
             self.worker.camera_went_away()
         now_s = time.monotonic()
         self.worker.sender.send_overdue(now_s)
+        self._tell_events(now_s)
         if now_s - self._measured_s >= _STATS_EVERY_S:
             self._measure(now_s)
         self._report_if_due(now_s)
@@ -239,6 +252,21 @@ class _Service:
             self.worker.publish_last()
             gap, in_sync = self._reality(now_s)
             self._report(gap, in_sync=in_sync)
+
+    def _tell_events(self, now_s: float) -> None:
+        worker = self.worker
+        if not worker.frames:
+            return
+        for event in self._events.look(
+            now_s,
+            camera=not self._away,
+            in_sync=worker.judge.in_sync,
+            gap=worker.recent_gap.latest,
+            seq=worker.seq,
+            time_us=worker.time_us,
+        ):
+            _LOGGER.info("%s at state %d", event.kind, event.seq)
+            self.link.event(event)
 
     def _report_if_due(self, now_s: float) -> None:
         # Before the first measurement there are no figures to report, and a calm twin would leave zeros for a minute.
@@ -292,6 +320,8 @@ class _Service:
                 camera=capture.state.value,
                 dropped=capture.dropped,
                 queue=link.queued,
+                waiting=link.engine.depth,
+                waiting_bytes=link.engine.bytes,
                 sent=link.sent,
                 skipped=link.skipped,
                 level=sender.level,

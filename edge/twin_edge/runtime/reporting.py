@@ -116,12 +116,17 @@ class RecentGap:
         self._gaps[place], self._times_s[place] = gap, now_s
         self._count += 1
 
+    @property
+    def latest(self) -> float | None:
+        """The gap of the latest measured frame, 0-1; None when there was none."""
+        return float(self._gaps[(self._count - 1) % _KEPT_GAPS]) if self._count else None
+
     def median(self, now_s: float) -> float | None:
         """Returns the median of the last second, or else the gap of the latest frame; None when there was none."""
         if not self._count:
             return None
         recent = self._gaps[self._times_s > now_s - 1.0]
-        return float(np.median(recent)) if len(recent) else float(self._gaps[(self._count - 1) % _KEPT_GAPS])
+        return float(np.median(recent)) if len(recent) else self.latest
 
 
 class ReportSchedule:

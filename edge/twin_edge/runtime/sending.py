@@ -15,8 +15,6 @@ from twin_edge.twin.packet import HEADER_BYTES, Codec, Flags, Packet
 
 KEY_EVERY_S: Final = 10.0
 DEFAULT_QUALITY: Final = 1
-_KEY_AFTER_LOSS_S: Final = 1.0
-"""A device that cannot hand a packet to the network begins anew, but not more often than this."""
 _ADJUST_EVERY_S: Final = 3.0
 _ROOM: Final = 0.85
 """A finer level must fit into this share of the rate, or it would be left again at once."""
@@ -29,6 +27,10 @@ class PacketSink(Protocol):
 
     def publish(self, packet: Packet) -> bool:
         """Sends a packet, without ever waiting."""
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether a packet must be a key packet, because what comes before it did not go live."""
 
     def take_resync(self) -> bool:
         """Returns whether a key packet is wanted since this was last asked."""
@@ -119,10 +121,10 @@ class StateSender:
         self._writer = PacketWriter(bundle.model_id, session, tables, batch_ms=config.batch_ms)
         self._writer.level = config.quality
         self._rate = None if tables is None or config.kbps is None else RateControl(tables, config.quality, config.kbps)
+        self._is_coded = tables is not None
         self._batch_s = config.batch_ms / 1e3
         self._key_s = -np.inf
         self._waiting_since_s: float | None = None
-        self._lost = False
         self.states = self.packets = self.payload_bytes = 0
 
     @property
@@ -177,12 +179,15 @@ class StateSender:
 
     def _wants_key(self, now_s: float) -> bool:
         since_s = now_s - self._key_s
-        return self._sink.take_resync() or since_s >= KEY_EVERY_S or (self._lost and since_s >= _KEY_AFTER_LOSS_S)
+        if self._sink.take_resync() or since_s >= KEY_EVERY_S:
+            return True
+        # Raw packets can be read by themselves anyway.
+        return self._is_coded and not self._writer.waiting and self._sink.stands_alone
 
     def _sent(self, packets: tuple[Packet, ...], now_s: float, *, key: bool) -> None:
         """Does what is to be done when the writer has taken a state and has given packets."""
         if key:
-            self._key_s, self._lost = now_s, False
+            self._key_s = now_s
         waiting = self._writer.waiting
         if not waiting:
             self._waiting_since_s = None
@@ -198,7 +203,6 @@ class StateSender:
             self.packets += 1
             self.states += len(packet.states)
             self.payload_bytes += packet.payload_bytes
-            if not self._sink.publish(packet):
-                self._lost = True
+            self._sink.publish(packet)
             if self._rate is not None:
                 self._writer.level = self._rate.add(packet, now_s)

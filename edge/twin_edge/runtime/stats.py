@@ -37,10 +37,14 @@ class RunStats:
     """Frames that came while the twin thread was busy, since the start."""
     queue: int
     """Messages that the broker has not acknowledged yet."""
+    waiting: int
+    """Messages and packets that wait for the broker, those of outages included."""
+    waiting_bytes: int
+    """What they take, bytes."""
     sent: int
-    """Packets handed to the network since the start."""
+    """Packets that went live since the start."""
     skipped: int
-    """Packets dropped for want of a connection since the start."""
+    """Packets that did not, for want of a connection, since the start; they are sent later."""
     level: int
     """Level of the codec, 0 is the finest; without meaning for raw states."""
     state_bytes: float
@@ -86,9 +90,9 @@ class RunSummary:
     dropped: int
     """Frames that came while the twin thread was busy."""
     sent: int
-    """Packets handed to the network."""
+    """Packets that went live."""
     skipped: int
-    """Packets dropped for want of a connection."""
+    """Packets that did not, for want of a connection."""
     level: int
     """Level of the codec, 0 is the finest; without meaning for raw states."""
     state_bytes: float
@@ -97,6 +101,10 @@ class RunSummary:
     """Rate of the packets with their headers, kbit/s."""
     reconnects: int
     """Times that the broker came back."""
+    waiting: int
+    """Messages and packets that wait for the broker until the next run."""
+    backfilled: int
+    """States of outages that the broker got afterwards."""
     in_sync: bool | None
     """Whether reality was where the twin is at the end; None without a frame."""
     rss_mb: float

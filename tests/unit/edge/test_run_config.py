@@ -30,6 +30,7 @@ def test_every_field_is_a_key(tmp_path):
         "bundle": '"a.twin"', "camera": '"rig:"', "broker": '"embedded:"', "twin": '"org.acme/a"', "fps": '"max"',
         "frames": "3", "duration-s": "1", "threads": "2", "wait-for-broker": "true", "ca-file": '"ca.pem"',
         "state-dir": '"state"', "gap-every": "1", "codec": '"raw"', "batch-ms": "0", "quality": "0", "kbps": "0.5",
+        "spool-mb": "0.5", "spool-dir": '"spool"',
     }  # fmt: skip
     assert set(lines) == {item.name.replace("_", "-") for item in fields(RunConfig)}
     config = load_run_config(write(tmp_path, "\n".join(f"{key} = {value}" for key, value in lines.items())), {})
@@ -48,6 +49,7 @@ def test_every_field_is_a_key(tmp_path):
         ("threads = 99", ["twin.toml", "threads is 99", "16"]),
         ("batch-ms = -1", ["twin.toml", "batch-ms is -1", "from 0 up to 10000"]),
         ("quality = 9", ["twin.toml", "quality is 9", "from 0 up to 7"]),
+        ("spool-mb = 0.1", ["twin.toml", "spool-mb is 0.1", "from 0.25 up to 4096"]),
         ("kbps = 0", ["twin.toml", "kbps is 0", "above 0"]),
         ('codec = "zip"', ["twin.toml", "codec is 'zip'", "delta or raw"]),
         ("gap-every = 0", ["twin.toml", "gap-every is 0", "100"]),

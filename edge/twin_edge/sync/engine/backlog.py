@@ -17,7 +17,7 @@ from twin_edge.sync.engine.keeper import Need
 from twin_edge.sync.engine.queues import Queues
 from twin_edge.sync.engine.spool import SpoolChanges, StoredMessage
 from twin_edge.sync.engine.stats import EngineStats
-from twin_edge.sync.engine.stream import LiveStream
+from twin_edge.sync.engine.stream import LiveStream, StreamPacket
 from twin_edge.sync.engine.suspects import RETRY_S, Aside, Suspects, retry_at
 from twin_edge.sync.mqtt.transport import Outbound
 from twin_edge.twin.packet import Packet
@@ -88,7 +88,7 @@ class Backlog:
         with self._lock:
             lost = self._stream.put(packet, data, connected=self.connected)
             self._remember(lost)
-            return not lost
+            return not self._stream.broken
 
     def spill(self) -> None:
         """Makes history of the packets that wait for the socket, because they get old."""
@@ -364,7 +364,7 @@ class Backlog:
                 rejected=self._rejected,
                 expired=self._queues.expired,
                 decimated=self._history.decimated,
-                dropped=self._history.dropped + self._stream.lost,
+                dropped=self._history.dropped,
             )
 
     @property
@@ -419,13 +419,13 @@ class Backlog:
             self._suspects.bar(item, self._clock())
         item.receipt.advance(ReceiptState.REJECTED, reason)
 
-    def _remember(self, packets: list[bytes]) -> None:
+    def _remember(self, packets: list[StreamPacket]) -> None:
         if not packets:
             return
         if not self._history.dirty:
             self._history_dirty_s = self._clock()
-        for data in packets:
-            self._history.add(data)
+        for packet in packets:
+            self._history.add(packet.data, packet.states)
         self._make_room()
 
     def _make_room(self) -> None:

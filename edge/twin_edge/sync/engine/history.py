@@ -92,14 +92,17 @@ class History:
                 return header.time_us
         return None
 
-    def add(self, packet: bytes) -> None:
-        """Takes a packet as it goes on the wire.
+    def add(self, packet: bytes, states: int) -> None:
+        """Takes a packet.
+
+        Args:
+            packet: As it goes on the wire.
+            states: How many states it has.
 
         Raises:
             ValueError: It is too long to be framed.
-            MessageError: It is no packet.
         """
-        framed, header = frame(packet), PacketHeader.decode(packet)
+        framed = frame(packet)
         last = self._blocks[-1] if self._blocks else None
         if last is None or last.level or (last.data and len(last.data) + len(framed) > BLOCK_BYTES):
             last = Block(self._next)
@@ -108,7 +111,7 @@ class History:
         last.data += framed
         self.bytes += len(framed)
         self.packets += 1
-        self.states += header.count
+        self.states += states
 
     def take(self, max_bytes: int) -> Batch | None:
         """Returns the oldest packets that are not on their way, `max_bytes` of them but one at least; None without."""

@@ -20,9 +20,13 @@ _MAX_LOG_BYTES: Final = 512 * 1024
 
 
 @dataclass(slots=True, eq=False)
-class _Entry:
+class StreamPacket:
+    """A packet on its way."""
+
     data: bytes
+    """As it goes on the wire."""
     states: int
+    """How many states it has."""
     alone: bool
     """Whether it can be read by itself."""
     kept: bool = False
@@ -35,11 +39,10 @@ class LiveStream:
     Attributes:
         broken: Whether the next packet goes live only if it can be read by itself.
         handed: Packets, counted from 0, that are with the network, or will never be.
-        lost: States of packets that are neither known to have arrived nor in the history, because the log was full.
     """
 
     def __init__(self) -> None:
-        self._log: deque[_Entry] = deque()
+        self._log: deque[StreamPacket] = deque()
         """At least from the last packet that can be read by itself, before the first unconfirmed one, on."""
         self._log_bytes = 0
         self._first = 0
@@ -48,14 +51,13 @@ class LiveStream:
         """Packets before this number have arrived, or are in the history."""
         self.broken = True
         self.handed = 0
-        self.lost = 0
 
     @property
     def waiting(self) -> int:
         """Packets that wait for the socket."""
         return self._end - self.handed
 
-    def put(self, packet: Packet, data: bytes, *, connected: bool) -> list[bytes]:
+    def put(self, packet: Packet, data: bytes, *, connected: bool) -> list[StreamPacket]:
         """Takes a packet.
 
         Args:
@@ -64,20 +66,20 @@ class LiveStream:
             connected: Whether there is a connection.
 
         Returns:
-            Packets for the history; none when the packet goes live.
+            Packets for the history.
         """
         alone = packet.codec == Codec.RAW or bool(packet.flags & Flags.KEY)
         live = connected and (alone or not self.broken)
-        self._append(_Entry(data, len(packet.states), alone))
+        lost = self._append(StreamPacket(data, len(packet.states), alone))
         if not live:
             # Either nobody is there, or what it hangs on did not go live.
-            lost = self._keep(self._end - 1)
+            lost += self._keep(self._end - 1)
             self._give_up_waiting()
             if not connected:
                 self._confirmed = self._end
         else:
             self.broken = False
-            lost = self.spill() if self.waiting > _MAX_WAITING else []
+            lost += self.spill() if self.waiting > _MAX_WAITING else []
         self._trim()
         return lost
 
@@ -93,13 +95,13 @@ class LiveStream:
         self._confirmed = max(self._confirmed, min(handed, self._end))
         self._trim()
 
-    def spill(self) -> list[bytes]:
+    def spill(self) -> list[StreamPacket]:
         """Gives up what waits, because it gets old; returns the packets for the history."""
         lost = self._keep(self.handed) if self.waiting else []
         self._give_up_waiting()
         return lost
 
-    def interrupt(self) -> list[bytes]:
+    def interrupt(self) -> list[StreamPacket]:
         """The connection has ended; returns the packets for the history, the oldest first."""
         lost = self._keep(self._confirmed) if self._confirmed < self._end else []
         self._give_up_waiting()
@@ -115,12 +117,12 @@ class LiveStream:
         self.handed = self._end
         self.broken = True
 
-    def _keep(self, number: int) -> list[bytes]:
+    def _keep(self, number: int) -> list[StreamPacket]:
         """Returns the packets from a number on, with those that they hang on, as far as the history lacks them."""
         lost = [entry for entry in itertools.islice(self._log, self._lead_in(number), None) if not entry.kept]
         for entry in lost:
             entry.kept = True
-        return [entry.data for entry in lost]
+        return lost
 
     def _lead_in(self, number: int) -> int:
         """Returns the place in the log from where on one has to read, to read a packet."""
@@ -129,13 +131,16 @@ class LiveStream:
             place -= 1
         return max(place, 0)
 
-    def _append(self, entry: _Entry) -> None:
+    def _append(self, entry: StreamPacket) -> list[StreamPacket]:
+        """Takes a packet; returns the ones for the history that the log has no room for."""
         self._log.append(entry)
         self._log_bytes += len(entry.data)
+        full = []
         while self._log_bytes > _MAX_LOG_BYTES and len(self._log) > 1:
             if self._first >= self._confirmed and not self._log[0].kept:
-                self.lost += self._log[0].states
+                full.append(self._log[0])
             self._drop_first()
+        return full
 
     def _trim(self) -> None:
         for _ in range(self._lead_in(self._confirmed) if self._log else 0):

@@ -17,6 +17,7 @@ class Poller:
         self._inner: socket.socket | None = None
         self._outer: socket.socket | None = None
         self._poll = select.poll()
+        self._woken = False
 
     def open(self) -> None:
         """Takes the descriptors that it needs; before the first wait."""
@@ -31,7 +32,9 @@ class Poller:
         """Ends the wait that goes on, or the next one."""
         # A full buffer wakes as well as one byte more would, and a closed one has nobody left to wake.
         outer = self._outer
-        if outer is not None:
+        # Whoever woke us before has not been noticed yet; what made us call is in place, and will be seen then.
+        if outer is not None and not self._woken:
+            self._woken = True
             with contextlib.suppress(OSError):
                 outer.send(b"\0")
 
@@ -60,6 +63,7 @@ class Poller:
         if self._inner is not None and self._inner.fileno() in ready:
             with contextlib.suppress(BlockingIOError):
                 self._inner.recv(4096)
+            self._woken = False
         events = ready.get(number, 0)
         readable = bool(events & ~select.POLLOUT) or (pending is not None and pending() > 0)
         return readable, bool(events & select.POLLOUT)

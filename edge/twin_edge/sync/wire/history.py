@@ -23,6 +23,7 @@ _MAX_PACKET_BYTES: Final = (1 << 21) - 1
 """What three bytes of length can say."""
 _MAX_LENGTH_BYTES: Final = 4
 _FLAGS_AT: Final = 1
+_HISTORICAL: Final = int(Flags.HISTORICAL)
 
 
 def frame(packet: bytes) -> bytes:
@@ -38,8 +39,10 @@ def frame(packet: bytes) -> bytes:
         length.append(rest & 0x7F | 0x80)
         rest >>= 7
     length.append(rest)
-    flags = packet[_FLAGS_AT] | Flags.HISTORICAL
-    return bytes(length) + packet[:_FLAGS_AT] + bytes((flags,)) + packet[_FLAGS_AT + 1 :]
+    at = len(length) + _FLAGS_AT
+    length += packet
+    length[at] |= _HISTORICAL
+    return bytes(length)
 
 
 def build_history(frames: Iterable[bytes]) -> bytes:

@@ -28,6 +28,10 @@ class FakeSink:
         self.works = True
         self._reader = PacketReader(twin.bundle.codec)
 
+    @property
+    def stands_alone(self) -> bool:
+        return not self.works
+
     def publish(self, packet: Packet) -> bool:
         self.packets.append(self._reader.read(packet.encode()))
         return self.works

@@ -30,6 +30,10 @@ class Sink:
         self.works = True
         self.reader = PacketReader(tables)
 
+    @property
+    def stands_alone(self) -> bool:
+        return not self.works
+
     def publish(self, packet: Packet) -> bool:
         self.packets.append(self.reader.read(packet.encode()))
         return self.works
@@ -66,15 +70,16 @@ def test_keys_come_first_every_ten_seconds_and_on_request(tables):
     assert sender.payload_bytes < 410 * LENGTH / 2
 
 
-def test_a_packet_that_did_not_go_out_is_followed_by_a_key_soon(tables):
+def test_packets_that_do_not_go_live_can_each_be_read_by_themselves(tables):
     sink = Sink(tables)
-    sender = StateSender(sink, Bundle(tables), 1, SendingConfig(batch_ms=0))
+    sender = StateSender(sink, Bundle(tables), 1, SendingConfig(batch_ms=250))
     run(sender, 6)
     sink.works = False
-    run(sender, 1, start=6)
+    run(sender, 12, start=6)
     sink.works = True
-    run(sender, 20, start=7)
-    assert keys(sink) == [0, 12]
+    run(sender, 9, start=18)
+    assert [packet.seq for packet in sink.packets] == [0, 3, 6, 9, 12, 15, 18, 21, 24]
+    assert keys(sink) == [0, 6, 9, 12, 15]
 
 
 def test_what_waits_is_sent_when_no_frame_comes_and_at_the_end(tables):
