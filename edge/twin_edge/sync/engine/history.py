@@ -231,7 +231,7 @@ class History:
     def _thin(self, block: Block) -> None:
         block.level += 1
         spacing_us = int(1e6 * SPACINGS_S[block.level])
-        kept, last_us = bytearray(), None
+        kept, last_us = bytearray(), self._last_us_before(block)
         for begin, after, header in _packets(block):
             alone = header.codec == Codec.RAW or header.flags & Flags.KEY
             # A clock that was set back begins anew.
@@ -249,6 +249,12 @@ class History:
         block.written = block.parts = 0
         if not kept:
             self._forget(block)
+
+    def _last_us_before(self, block: Block) -> int | None:
+        """Returns the capture time of the last packet of the block before one, None without any."""
+        place = self._blocks.index(block)
+        times = [header.time_us for _, _, header in _packets(self._blocks[place - 1])] if place else []
+        return times[-1] if times else None
 
     def _forget(self, block: Block) -> None:
         self._blocks.remove(block)

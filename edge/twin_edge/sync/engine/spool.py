@@ -165,8 +165,8 @@ class Spool:
                     base.execute("ROLLBACK")
                 raise
             if changes.empties:
-                base.execute("PRAGMA incremental_vacuum")
-                base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                # `execute` would give back a single page.
+                base.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
 
     def clear(self) -> None:
         """Forgets everything that is there, so that it can be written anew.
