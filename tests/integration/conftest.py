@@ -81,9 +81,14 @@ class RawClient:
         self.correlations = []
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
         self._client.on_message = self._remember
+        self._client.on_connect = self._subscribe_again
+        self._topics = {}
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
         assert eventually(self._client.is_connected)
+
+    def is_connected(self):
+        return self._client.is_connected()
 
     def _remember(self, _client, _userdata, message):
         self.heard.append((message.topic, message.payload))
@@ -100,7 +105,12 @@ class RawClient:
         properties.CorrelationData = correlation
         self._client.publish(topic, payload, 1, properties=properties)
 
+    def _subscribe_again(self, *_):
+        for topic, qos in self._topics.items():
+            self._client.subscribe(topic, qos)
+
     def subscribe(self, topic, qos):
+        self._topics[topic] = qos
         self._client.subscribe(topic, qos)
 
     def all(self, topic):
@@ -119,6 +129,9 @@ class RawClient:
     def close(self):
         self._client.disconnect()
         self._client.loop_stop()
+        # paho closes the sockets by which it wakes itself when it goes: at once, with nobody left who holds it.
+        self._client.on_connect = self._client.on_message = None
+        self._client = None
 
 
 @pytest.fixture
