@@ -32,6 +32,10 @@ class Lossy:
             return True
         return self.link.publish(packet)
 
+    @property
+    def stands_alone(self):
+        return self.link.stands_alone
+
     def take_resync(self):
         return self.link.take_resync()
 
