@@ -25,6 +25,9 @@ from twin_edge.twin.packet import Packet
 UNACKED_S: Final = 2.0
 """What is not acknowledged after this time goes to the disk, connection or not."""
 _KEPT: Final = frozenset({Delivery.CRITICAL, Delivery.STATE})
+_ACKNOWLEDGED: Final = tuple(delivery for delivery in Delivery if delivery is not Delivery.LIVE)
+_CAUTIOUS_S: Final = 60.0
+"""A connection that holds for so long ends all suspicion."""
 _MAX_ASIDE: Final = 256
 """Messages that are set aside at a time; the oldest ones are forgotten."""
 _MAX_PASSING: Final = 512
@@ -59,6 +62,7 @@ class Backlog:
         self._on_disk: set[int] = set()
         self._history_dirty_s = 0.0
         self._live_was_last = False
+        self._began_s = 0.0
         self.connected = False
         self.closing = False
         self._acknowledged = self._backfilled = self._quarantined = self._rejected = 0
@@ -219,6 +223,7 @@ class Backlog:
         """There is a connection."""
         with self._lock:
             self.connected = True
+            self._began_s = self._clock()
 
     def ended(self) -> None:
         """The connection has ended: what was on its way waits again."""
@@ -250,6 +255,12 @@ class Backlog:
                 self._release(self._queues.put(aside.item))
             for item in self._queues.expire(now_s - self._config.ttl_s):
                 self._release(item)
+            for aside in [one for one in self._aside if one.item.queued_s < now_s - self._config.ttl_s]:
+                self._aside.remove(aside)
+                self._release(aside.item)
+            # Suspects may have been superseded meanwhile, so that nothing clears them any more.
+            if self._suspects.cautious and (self._is_idle() or now_s - self._began_s > _CAUTIOUS_S):
+                self._suspects.relax()
             return self._disk_need(now_s)
 
     # What the disk should have, see `keeper.Ledger`
@@ -371,9 +382,12 @@ class Backlog:
     def idle(self) -> bool:
         """Whether nothing but history waits, and nothing is in flight."""
         with self._lock:
-            return not self._flying and not self._queues.has(*(set(Delivery) - {Delivery.LIVE}))
+            return self._is_idle()
 
     # With the lock held
+
+    def _is_idle(self) -> bool:
+        return not self._flying and not self._queues.has(*_ACKNOWLEDGED)
 
     def _refusal(self, item: Item) -> str:
         """Returns why a message is not taken, empty when it is."""

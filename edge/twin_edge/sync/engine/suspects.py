@@ -70,6 +70,10 @@ class Suspects:
         """The broker has taken a message, or it will not be sent any more."""
         self._strikes.pop(item.key, None)
 
+    def relax(self) -> None:
+        """Nothing that was under suspicion is left: a connection holds, and all was acknowledged."""
+        self._strikes.clear()
+
     def bar(self, item: Item, now_s: float) -> None:
         """Keeps a message out that is said anew on each connect."""
         if len(self._barred) < _MAX_KNOWN:

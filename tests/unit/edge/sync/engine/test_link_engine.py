@@ -444,3 +444,20 @@ def test_a_damaged_spool_is_begun_anew_with_what_waits(tmp_path):
 
 def os_rubbish():
     return b"no database at all, by any means " * 300
+
+
+def test_suspicion_ends_with_what_was_under_it(bench):
+    bench.connect()
+    bench.engine.put(Outbound("greeting", b"1"), Delivery.GREETING)
+    bench.engine.pump()
+    bench.cut(0.1)
+    bench.connect()
+    for number in range(10):
+        bench.put(number)
+    bench.engine.pump()
+    assert len(bench.network.flying) == 1, "one at a time while anything is under suspicion"
+    bench.run(12)
+    for number in range(10):
+        bench.put(number)
+    bench.engine.pump()
+    assert len(bench.network.flying) == 10
