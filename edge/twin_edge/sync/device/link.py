@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
+from paho.mqtt.client import topic_matches_sub
+
 from twin_edge.bundle.archive import Bundle
 from twin_edge.errors import ConfigError, MessageError
+from twin_edge.sync.device.part import LinkPart
 from twin_edge.sync.device.requests import RequestGate, answer_to
 from twin_edge.sync.device.upload import BundleUpload
+from twin_edge.sync.engine.delivery import Delivery, Receipt, ReceiptState
 from twin_edge.sync.mqtt.client import MqttClient
 from twin_edge.sync.mqtt.transport import BrokerConfig, Inbound, Outbound
 from twin_edge.sync.wire.messages import (
@@ -98,9 +103,17 @@ class DeviceLink:
         twin_id: Whom to publish.
         bundle: What the states are made with.
         session: Number of this process start, from `Counters`.
+        parts: Further features of the link, in the order in which they have their say.
     """
 
-    def __init__(self, config: LinkConfig, twin_id: TwinId, bundle: Bundle, session: int) -> None:
+    def __init__(
+        self,
+        config: LinkConfig,
+        twin_id: TwinId,
+        bundle: Bundle,
+        session: int,
+        parts: Sequence[LinkPart] = (),
+    ) -> None:
         self._config = config
         self._twin = twin_id
         self._topics = twin_id.topics
@@ -117,6 +130,9 @@ class DeviceLink:
         self._online = self._stopping = False
         self._online_at_latest = self._said_online_at = 0.0
         self._seq = self._sent = self._skipped = 0
+        self._parts = tuple(parts)
+        for part in self._parts:
+            part.attach(self.send)
 
     def start(self) -> None:
         """Connects.
@@ -163,6 +179,17 @@ class DeviceLink:
         payload = build_state(self._twin, self._session, report)
         self._state = Outbound(self._topics.state, payload, qos=1, retain=True)
         self._client.publish(self._state)
+
+    def send(self, message: Outbound, delivery: Delivery) -> Receipt:
+        """Takes a message to send, from any thread; never waits and never raises.
+
+        Args:
+            message: What to send.
+            delivery: How much is to be done for it to arrive.
+        """
+        if not self._client.publish(message):
+            return Receipt(ReceiptState.REJECTED, "there is no connection")
+        return Receipt(ReceiptState.SENT if delivery is Delivery.LIVE else ReceiptState.IN_FLIGHT)
 
     def take_resync(self) -> bool:
         """Returns whether a key packet is wanted since this was last asked."""
@@ -218,11 +245,15 @@ class DeviceLink:
         if self._upload is not None:
             topics.append((self._topics.index, 1))
             self._upload.connected()
+        for part in self._parts:
+            topics += part.subscriptions()
         self._client.subscribe(topics)
         self._client.publish(self._codec)
         for latest in (self._key, self._state):
             if latest is not None:
                 self._client.publish(latest)
+        for part in self._parts:
+            part.connected()
         self._resync.set()
         self._online = False
         self._online_at_latest = time.monotonic() + _ONLINE_AT_LATEST_S
@@ -232,6 +263,8 @@ class DeviceLink:
         """Nothing that was said counts any more."""
         self._online = False
         self._ready.clear()
+        for part in self._parts:
+            part.disconnected()
 
     def on_tick(self) -> None:
         """Goes on with the bundle, and says that we are online when it is there."""
@@ -241,6 +274,8 @@ class DeviceLink:
             self._upload.tick()
         uploaded = self._upload is None or self._upload.done
         now = time.monotonic()
+        for part in self._parts:
+            part.tick(now)
         may = uploaded or now > self._online_at_latest
         if may and not self._online and now > self._said_online_at + _REPEAT_S:
             self._say_online()
@@ -259,6 +294,9 @@ class DeviceLink:
             self._hear_avail(message.payload)
         elif message.topic == self._topics.index and self._upload is not None:
             self._upload.heard(message.payload)
+        for part in self._parts:
+            if any(topic_matches_sub(pattern, message.topic) for pattern, _ in part.subscriptions()):
+                part.hear(message)
 
     def _carry_out(self, request: Request, message: Inbound) -> None:
         error = ""

@@ -6,12 +6,10 @@ release may add some. Whatever the bytes are, the outcome is a value or a `Messa
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any, Final
 
@@ -19,7 +17,18 @@ from twin_edge import strict_json
 from twin_edge.bundle.archive import Bundle
 from twin_edge.bundle.checks import Item
 from twin_edge.bundle.manifest import MAX_STATE_BYTES, StateSpec
-from twin_edge.errors import ManifestError, MessageError
+from twin_edge.sync.wire.envelope import merge_command, merged_value
+from twin_edge.sync.wire.reading import (
+    MAX_WHOLE,
+    NAME,
+    TEXT,
+    U32,
+    an_object,
+    parse_object,
+    reading,
+    scalar,
+    timestamp,
+)
 from twin_edge.sync.wire.topics import TwinId
 from twin_edge.twin.packet import Codec
 
@@ -28,13 +37,7 @@ MAX_MESSAGE_BYTES: Final = 16 * 1024
 MAX_PROPERTIES: Final = 64
 SCHEMA: Final = 1
 
-_U32: Final = 0xFFFF_FFFF
-_MAX_REV: Final = (1 << 53) - 1
-"""Largest whole number that every JSON reader keeps exactly."""
-_MAX_DEPTH: Final = 6
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_TEXT: Final = re.compile(r"[ -~]{0,80}")
-_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _OP: Final = re.compile(r"[a-z-]{1,32}")
 _ID: Final = re.compile(r"[ -~]{1,64}")
 _POSE: Final = re.compile(r"[a-z_]{1,16}")
@@ -142,7 +145,7 @@ def build_avail(twin: TwinId, availability: Availability) -> bytes:
         # A merge keeps what it does not name, and null is how it deletes.
         "reason": availability.reason or None,
     }
-    return _merge(twin, "/features/link/properties", value, f"a{availability.session}")
+    return merge_command(twin, "/features/link/properties", value, f"a{availability.session}")
 
 
 def build_codec(bundle: Bundle, codec: Codec) -> bytes:
@@ -195,7 +198,7 @@ def build_state(twin: TwinId, session: int, report: StateReport) -> bytes:
     # Late, retained or repeated, an older report never overwrites a newer one.
     rev = "features/twin/properties/rev"
     condition = f"or(not(exists({rev})),lt({rev},{report.rev}))"
-    return _merge(twin, "/features", value, f"{session}-{report.seq}", condition)
+    return merge_command(twin, "/features", value, f"{session}-{report.seq}", condition)
 
 
 def build_request(request: Request) -> bytes:
@@ -235,13 +238,13 @@ def parse_avail(twin: TwinId, data: bytes) -> Availability:
     Raises:
         MessageError: It is not one.
     """
-    with _reading("avail"):
-        item = _merged(twin, "/features/link/properties", data)
+    with reading("avail"):
+        item = merged_value(twin, "/features/link/properties", data, MAX_MESSAGE_BYTES)
         reason = item.value.get("reason")
         return Availability(
             item["status"].text(pattern=_STATUS),
-            item["session"].whole(low=0, high=_U32),
-            "" if reason is None else item["reason"].text(pattern=_TEXT),
+            item["session"].whole(low=0, high=U32),
+            "" if reason is None else item["reason"].text(pattern=TEXT),
         )
 
 
@@ -251,10 +254,10 @@ def parse_codec(data: bytes) -> CodecInfo:
     Raises:
         MessageError: It is not one, or one of a later release.
     """
-    with _reading("codec"):
-        item = _object(_parse(data, MAX_MESSAGE_BYTES))
+    with reading("codec"):
+        item = parse_object(data, MAX_MESSAGE_BYTES)
         item["schema"].whole(low=SCHEMA, high=SCHEMA)
-        layout = _object(item["state"])
+        layout = an_object(item["state"])
         pose = tuple(each.text(pattern=_POSE) for each in layout["pose"].list(most=4))
         state = StateSpec(
             pose,
@@ -264,10 +267,10 @@ def parse_codec(data: bytes) -> CodecInfo:
         )
         return CodecInfo(
             item["bundle"].text(pattern=_DIGEST),
-            item["name"].text(pattern=_NAME),
+            item["name"].text(pattern=NAME),
             state,
             item["codec"].text(pattern=_CODEC),
-            item["software"].text(pattern=_TEXT),
+            item["software"].text(pattern=TEXT),
         )
 
 
@@ -277,19 +280,19 @@ def parse_state(twin: TwinId, data: bytes) -> HeardReport:
     Raises:
         MessageError: It is not one.
     """
-    with _reading("state"):
-        item = _merged(twin, "/features", data)
-        about = _object(_object(item["twin"])["properties"])
+    with reading("state"):
+        item = merged_value(twin, "/features", data, MAX_MESSAGE_BYTES)
+        about = an_object(an_object(item["twin"])["properties"])
         gap = about["gap"].number(low=0, high=1e9) if about.value.get("gap") is not None else None
         in_sync = about.value.get("in_sync")
         properties: dict[str, float | int | bool | str] = {}
         if "properties" in item.value:
-            values = _object(_object(item["properties"])["properties"])
+            values = an_object(an_object(item["properties"])["properties"])
             for name, value in values.items(most=MAX_PROPERTIES):
-                properties[Item("name", name).text(pattern=_NAME)] = _scalar(value)
+                properties[Item("name", name).text(pattern=NAME)] = scalar(value)
         return HeardReport(
-            about["rev"].whole(low=0, high=_MAX_REV),
-            about["seq"].whole(low=0, high=_U32),
+            about["rev"].whole(low=0, high=MAX_WHOLE),
+            about["seq"].whole(low=0, high=U32),
             gap,
             in_sync if isinstance(in_sync, bool) else None,
             properties,
@@ -302,15 +305,9 @@ def parse_request(data: bytes) -> Request:
     Raises:
         MessageError: It is not a request, or has no usable id to answer to.
     """
-    with _reading("request"):
-        item = _object(_parse(data, MAX_REQUEST_BYTES))
+    with reading("request"):
+        item = parse_object(data, MAX_REQUEST_BYTES)
         return Request(item["id"].text(pattern=_ID), item["op"].text(pattern=_OP), item.value.get("bundle") is True)
-
-
-def timestamp(time_us: int) -> str:
-    """Returns a time in microseconds since the epoch as UTC in ISO 8601, to the millisecond."""
-    moment = datetime.fromtimestamp(time_us // 1_000_000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_us // 1000 % 1000:03}Z"
 
 
 def software() -> str:
@@ -319,57 +316,6 @@ def software() -> str:
         return f"twin-edge {metadata.version('twin-edge')}"
     except metadata.PackageNotFoundError:
         return "twin-edge"
-
-
-def _merge(twin: TwinId, path: str, value: Mapping[str, Any], correlation: str, condition: str | None = None) -> bytes:
-    headers: dict[str, Any] = {
-        "content-type": "application/merge-patch+json",
-        "response-required": False,
-        "correlation-id": correlation,
-    }
-    if condition is not None:
-        headers["condition"] = condition
-    return strict_json.dump({"topic": twin.topics.merge, "headers": headers, "path": path, "value": value})
-
-
-def _merged(twin: TwinId, path: str, data: bytes) -> Item:
-    item = _object(_parse(data, MAX_MESSAGE_BYTES))
-    item["topic"].text(pattern=re.compile(re.escape(twin.topics.merge)))
-    item["path"].text(pattern=re.compile(re.escape(path)))
-    return _object(item["value"])
-
-
-@contextlib.contextmanager
-def _reading(what: str) -> Iterator[None]:
-    try:
-        yield
-    except ManifestError as error:
-        raise MessageError(f"a {what} message is refused ({error.message})") from error
-    except KeyError as error:
-        raise MessageError(f"a {what} message has no {error}") from error
-    except ValueError as error:
-        raise MessageError(f"a {what} message is not readable ({error})") from error
-
-
-def _parse(data: bytes, max_bytes: int) -> Item:
-    return Item("", strict_json.parse(data, max_bytes=max_bytes, max_depth=_MAX_DEPTH))
-
-
-def _object(item: Item) -> Item:
-    if not isinstance(item.value, dict):
-        raise ManifestError(f"'{item.path or 'message'}' must be an object")
-    return item
-
-
-def _scalar(item: Item) -> float | int | bool | str:
-    value = item.value
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return item.text(pattern=_TEXT)
-    if isinstance(value, int):
-        return item.whole(low=-_MAX_REV, high=_MAX_REV)
-    return item.number(low=-1e300, high=1e300)
 
 
 def _rounded(value: float) -> float:

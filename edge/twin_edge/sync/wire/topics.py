@@ -100,6 +100,26 @@ class Topics:
         return f"{self.root}up/state"
 
     @property
+    def birth(self) -> str:
+        """What the device is, said on each connect."""
+        return f"{self.root}up/birth"
+
+    @property
+    def event(self) -> str:
+        """What happened."""
+        return f"{self.root}up/event"
+
+    @property
+    def history(self) -> str:
+        """Packets of an outage, many in one message."""
+        return f"{self.root}up/hist"
+
+    @property
+    def canary(self) -> str:
+        """Empty messages by which the device finds out whether the broker still takes any."""
+        return f"{self.root}up/canary"
+
+    @property
     def answer(self) -> str:
         """Answers to those who gave no response topic."""
         return f"{self.root}up/res"
