@@ -5,8 +5,12 @@ from twin_edge.sync.device.link import DeviceLink, LinkConfig, LinkStats
 from twin_edge.sync.mqtt.broker import EmbeddedBroker
 from twin_edge.sync.mqtt.broker_url import PASSWORD_VARIABLE, BrokerAddress
 from twin_edge.sync.mqtt.transport import BrokerConfig, MqttVersion
-from twin_edge.sync.view.update import TwinUpdate
-from twin_edge.sync.view.view import TwinView, ViewStats
+from twin_edge.sync.view.meters import GapStats, TwinStats
+from twin_edge.sync.view.status import TwinStatus, ViewStats
+from twin_edge.sync.view.update import TwinEvent, TwinUpdate
+from twin_edge.sync.view.view import TwinView
+from twin_edge.sync.view.views import TwinViews
+from twin_edge.sync.wire.events import HeardEvent
 from twin_edge.sync.wire.messages import Availability, HeardReport, StateReport
 from twin_edge.sync.wire.topics import TwinId
 
@@ -18,13 +22,19 @@ __all__ = [
     "Counters",
     "DeviceLink",
     "EmbeddedBroker",
+    "GapStats",
+    "HeardEvent",
     "HeardReport",
     "LinkConfig",
     "LinkStats",
     "MqttVersion",
     "StateReport",
+    "TwinEvent",
     "TwinId",
+    "TwinStats",
+    "TwinStatus",
     "TwinUpdate",
     "TwinView",
+    "TwinViews",
     "ViewStats",
 ]

@@ -30,14 +30,15 @@ class PacketReader:
 
     Args:
         tables: The codec tables of its bundle.
+        decoder: Decodes with these tables; one of its own when None. Readers may share one within a thread.
 
     Attributes:
         needs_key: Whether packets are refused until the next key packet.
     """
 
-    def __init__(self, tables: CodecTables) -> None:
+    def __init__(self, tables: CodecTables, decoder: PayloadDecoder | None = None) -> None:
         self._length = tables.length
-        self._decoder = PayloadDecoder(tables)
+        self._decoder = decoder or PayloadDecoder(tables)
         self._chain: _Chain | None = None
         self.needs_key = False
 
