@@ -10,13 +10,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from twin_edge.errors import SyncError
 from twin_edge.sync.mqtt.client import MqttClient
 from twin_edge.sync.mqtt.transport import BrokerConfig, Inbound
 from twin_edge.sync.view.cache import BundleCache
 from twin_edge.sync.view.follower import Follower, Tap
 from twin_edge.sync.view.following import Following
 from twin_edge.sync.view.patterns import TwinPattern
-from twin_edge.sync.view.status import ViewStats, view_stats
+from twin_edge.sync.view.status import TwinStatus, ViewStats, twin_status, view_stats
 from twin_edge.sync.view.stream import Stream
 from twin_edge.sync.view.update import TwinEvent, TwinUpdate
 from twin_edge.sync.wire.topics import TwinId
@@ -110,6 +111,28 @@ class BaseView:
     def events(self) -> Stream[TwinEvent]:
         """What happened, as it comes: iterate over it, plainly or asynchronously."""
         return self._events
+
+    def next_update(self, timeout_s: float = 5.0) -> TwinUpdate:
+        """Waits for the next update.
+
+        Args:
+            timeout_s: Seconds.
+
+        Raises:
+            SyncError: None came in time; says what is missing.
+        """
+        update = self._updates.take(timeout_s)
+        if update is None:
+            raise self.what_is_missing(timeout_s)
+        return update
+
+    def what_is_missing(self, timeout_s: float) -> SyncError:
+        """Returns an error that says why no update has come for some seconds."""
+        raise NotImplementedError
+
+    def status(self) -> list[TwinStatus]:
+        """Returns what is known of each twin, in the order in which they were found."""
+        return [twin_status(follower) for follower in list(self._followers().values())]
 
     def stats(self) -> ViewStats:
         """Returns the counters of all twins together."""

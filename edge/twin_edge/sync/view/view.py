@@ -15,7 +15,6 @@ from twin_edge.sync.view.follower import Follower
 from twin_edge.sync.view.meters import TwinStats
 from twin_edge.sync.view.patterns import TwinPattern
 from twin_edge.sync.view.status import ViewStats, twin_status
-from twin_edge.sync.view.update import TwinUpdate
 from twin_edge.sync.wire.messages import Availability, HeardReport
 from twin_edge.sync.wire.topics import TwinId
 
@@ -50,20 +49,6 @@ class TwinView(BaseView):
         wanted = TwinId.parse(twin) if isinstance(twin, str) else twin
         if wanted is not None:
             self.follow(TwinPattern(wanted.namespace, wanted.device))
-
-    def next_update(self, timeout_s: float = 5.0) -> TwinUpdate:
-        """Waits for the next update.
-
-        Args:
-            timeout_s: Seconds.
-
-        Raises:
-            SyncError: None came in time; says what is missing.
-        """
-        update = self._updates.take(timeout_s)
-        if update is None:
-            raise self._what_is_missing(timeout_s)
-        return update
 
     @property
     def twin(self) -> TwinId | None:
@@ -104,7 +89,8 @@ class TwinView(BaseView):
         stats = super().stats()
         return dataclasses.replace(stats, malformed=stats.malformed + self._finder.malformed)
 
-    def _what_is_missing(self, timeout_s: float) -> SyncError:
+    def what_is_missing(self, timeout_s: float) -> SyncError:
+        """Returns an error that says why no update has come for some seconds."""
         follower = self._follower
         if not self._client.connected:
             what = "the broker does not answer any more"

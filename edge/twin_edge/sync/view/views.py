@@ -76,10 +76,6 @@ class TwinViews(BaseView):
         """
         return twin_status(self._followers()[TwinId.parse(twin) if isinstance(twin, str) else twin])
 
-    def status(self) -> list[TwinStatus]:
-        """Returns what is known of each twin, in the order in which they were found."""
-        return [twin_status(follower) for follower in list(self._followers().values())]
-
     def what_is_missing(self, timeout_s: float) -> SyncError:
         """Returns an error that says why no update has come for some seconds."""
         followers = list(self._followers().values())
