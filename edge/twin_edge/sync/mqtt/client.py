@@ -22,6 +22,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from twin_edge.errors import BrokerRefusedError, BrokerUnreachableError, SyncError
 from twin_edge.sync.mqtt.broker_url import PASSWORD_VARIABLE
+from twin_edge.sync.mqtt.buffered import BufferedClient
 from twin_edge.sync.mqtt.connection import Connection, named, tune, why
 from twin_edge.sync.mqtt.transport import (
     BrokerConfig,
@@ -299,7 +300,9 @@ class MqttClient:
 
     def _make(self, version: MqttVersion, tls: TlsContext | None) -> paho.Client:
         address = self._config.address
-        client = paho.Client(
+        # A WebSocket has its own way of reading.
+        kind = paho.Client if address.websocket else BufferedClient
+        client = kind(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             clean_session=None if version is MqttVersion.V5 else True,
@@ -342,8 +345,13 @@ class MqttClient:
                 if reason.is_failure:
                     self._log_once("subscribe", "the broker refused a subscription (%s)", reason, warning=True)
 
+        def on_plain(topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001 - what it is called with
+            self._call("message", lambda: self._receive_plain(Inbound(topic, payload, retained=retained)))
+
         client.on_connect = on_connect
         client.on_message = on_message
+        if isinstance(client, BufferedClient):
+            client.on_plain = on_plain
         client.on_publish = on_publish
         client.on_subscribe = on_subscribe
         client.on_socket_open = lambda _c, _u, sock: self._call("socket", lambda: tune(sock))
@@ -377,6 +385,12 @@ class MqttClient:
                 correlation=getattr(properties, "CorrelationData", None),
             )
         )
+
+    def _receive_plain(self, message: Inbound) -> None:
+        if len(message.payload) > self._config.max_payload_bytes:
+            self._oversize += 1
+        else:
+            self._listener.on_message(message)
 
     def _call(self, what: str, function: Callable[[], None]) -> None:
         try:

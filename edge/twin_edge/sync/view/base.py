@@ -56,6 +56,7 @@ class BaseView:
         self._tap = tap
         self._following: Following | None = None
         self._updates: Stream[TwinUpdate] = Stream(max_queued, max_queued_in_all, self._dropped)
+        self._fresh: list[tuple[TwinId, list[TwinUpdate]]] = []
         self._events: Stream[TwinEvent] = Stream(_EVENTS, _EVENTS_IN_ALL)
 
     def follow(self, *patterns: TwinPattern) -> Following:
@@ -150,11 +151,17 @@ class BaseView:
         else:
             follows.missed += lost
 
+    def _hand_over(self) -> None:
+        # One by one, they would wake whoever waits for updates thousands of times a second.
+        if self._fresh:
+            fresh, self._fresh = self._fresh, []
+            self._updates.put_all(fresh)
+
     # What followers and the network thread call
 
     def put_updates(self, twin: TwinId, updates: list[TwinUpdate]) -> None:
-        """Takes updates of a twin."""
-        self._updates.put(twin, updates)
+        """Takes updates of a twin, to be handed over when all that came with them is read."""
+        self._fresh.append((twin, updates))
 
     def put_event(self, event: TwinEvent) -> None:
         """Takes an event."""
@@ -166,10 +173,12 @@ class BaseView:
             self._following.connected()
 
     def on_disconnected(self) -> None:
-        """Nothing to do: the states that are lost show in the sequence numbers."""
+        """Hands over what came; the states that are lost show in the sequence numbers."""
+        self._hand_over()
 
     def on_tick(self) -> None:
-        """Asks again for what has not come."""
+        """Hands over what came, and asks again for what has not."""
+        self._hand_over()
         if self._following is not None:
             self._following.tick(time.monotonic())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
@@ -56,21 +56,21 @@ class Stream(Generic[T]):
 
     def put(self, lane: Hashable, items: Sequence[T]) -> None:
         """Adds items to a lane; never blocks."""
-        if not self._most or not items:
+        self.put_all([(lane, items)])
+
+    def put_all(self, groups: Iterable[tuple[Hashable, Sequence[T]]]) -> None:
+        """Adds items to lanes, and wakes those who wait for any once for all; never blocks.
+
+        Args:
+            groups: Lanes, and the items for each.
+        """
+        if not self._most:
             return
         with self._changed:
-            queue = self._lanes.get(lane)
-            if queue is None:
-                queue = self._lanes[lane] = deque()
-            for item in items:
-                if len(queue) >= self._most or self._waiting >= self._most_in_all:
-                    self._make_room(queue, item)
-                if not queue:
-                    self._ready.append(queue)
-                queue.append(item)
-                self._waiting += 1
-            if self._sleepers:
-                self._changed.notify(len(items))
+            for lane, items in groups:
+                self._append(lane, items)
+            if self._sleepers and self._waiting:
+                self._changed.notify(self._waiting)
             wakers, self._wakers = self._wakers, []
         for wake in wakers:
             wake()
@@ -150,6 +150,18 @@ class Stream(Generic[T]):
         self._waiting -= 1
         self.taken += 1
         return item
+
+    def _append(self, lane: Hashable, items: Sequence[T]) -> None:
+        queue = self._lanes.get(lane)
+        if queue is None:
+            queue = self._lanes[lane] = deque()
+        for item in items:
+            if len(queue) >= self._most or self._waiting >= self._most_in_all:
+                self._make_room(queue, item)
+            if not queue:
+                self._ready.append(queue)
+            queue.append(item)
+            self._waiting += 1
 
     def _make_room(self, queue: deque[T], item: T) -> None:
         """Drops the oldest item of the lane, or, where it is empty, of the one whose turn it is."""
