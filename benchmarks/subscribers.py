@@ -4,8 +4,8 @@
 
 Simulated devices (`simulated_devices.py`) publish real packets of the bundle through a real mosquitto on loopback; one
 process follows all of them with `TwinViews`, reads every update and renders none. Once as devices send by default
-(states of 250 ms in one packet), once with a packet for each state. Memory is that of the subscriber; CPU seconds are its
-own, so they say more than its share of a core on a machine that does other things meanwhile.
+(states of 250 ms in one packet), once with a packet for each state. CPU and memory are those of the subscriber; CPU
+seconds are its own, so they say more than latency on a machine that does other things meanwhile.
 """
 
 from __future__ import annotations

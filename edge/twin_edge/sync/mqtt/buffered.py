@@ -42,7 +42,7 @@ class BufferedClient(paho.Client):
             code = self.loop_read()
             if code != MQTTErrorCode.MQTT_ERR_SUCCESS or self._sock is None:
                 return code
-            timeout = 0.0 if self.buffered else timeout
+            timeout = timeout if self._read_to >= len(self._read) else 0.0
         return super().loop(timeout)
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:

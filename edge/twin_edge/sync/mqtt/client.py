@@ -345,13 +345,10 @@ class MqttClient:
                 if reason.is_failure:
                     self._log_once("subscribe", "the broker refused a subscription (%s)", reason, warning=True)
 
-        def on_plain(topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001 - what it is called with
-            self._call("message", lambda: self._receive_plain(Inbound(topic, payload, retained=retained)))
-
         client.on_connect = on_connect
         client.on_message = on_message
         if isinstance(client, BufferedClient):
-            client.on_plain = on_plain
+            client.on_plain = self._receive_plain
         client.on_publish = on_publish
         client.on_subscribe = on_subscribe
         client.on_socket_open = lambda _c, _u, sock: self._call("socket", lambda: tune(sock))
@@ -386,11 +383,11 @@ class MqttClient:
             )
         )
 
-    def _receive_plain(self, message: Inbound) -> None:
-        if len(message.payload) > self._config.max_payload_bytes:
+    def _receive_plain(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001 - see BufferedClient
+        if len(payload) > self._config.max_payload_bytes:
             self._oversize += 1
         else:
-            self._listener.on_message(message)
+            self._call("message", lambda: self._listener.on_message(Inbound(topic, payload, retained=retained)))
 
     def _call(self, what: str, function: Callable[[], None]) -> None:
         try:
