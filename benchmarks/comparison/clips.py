@@ -13,11 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_edge.cameras import open_camera
+from twin_edge.cameras.rig import Rig, RigConfig
 from twin_edge.errors import ConfigError
+from twin_edge.preprocess.view import Viewer
 from twin_training.recipe import Recipe, recipe_from_json
 from twin_training.recordings import RIG, record
 
 _RIG_FPS: Final = 30.0
+_RIG_FRAMES: Final = 150
 _DEFAULT_FPS: Final = 30.0
 
 Views = npt.NDArray[np.uint8]
@@ -36,6 +39,8 @@ class Clip:
     """Whether the subject stays where it is, so that it needs no pose."""
     train: tuple[Views, ...]
     """Sequences to learn from, in time order."""
+    live: tuple[Views, ...]
+    """Sequences of the training part at the rate of the test, for the tables of a codec."""
     test: tuple[Views, ...]
     """Sequences to measure on; for a method that learns nothing, each is a clip of its own."""
 
@@ -50,7 +55,7 @@ class Clip:
 
 
 def load_clip(run: Path) -> Clip:
-    """Records a run's subject again and takes its test views from the run folder.
+    """Records a run's subject again; takes its test views from the run folder, or films the rig's test episodes.
 
     Raises:
         ConfigError: It is no run folder.
@@ -73,16 +78,29 @@ def load_clip(run: Path) -> Clip:
 
     dataset = record(subject, recipe, report)
     if subject in RIG:
-        length = recipe.data.rig_frames
+        data, live = recipe.data, dataset.live
+        assert live is not None  # noqa: S101 - every recording of the rig has it
         return Clip(
             name=run.name,
-            fps=_RIG_FPS / recipe.data.rig_stride,
+            fps=_RIG_FPS,
             fixed=True,
-            train=cut(dataset.train, length),
-            test=cut(test, length),
+            train=cut(dataset.train, data.rig_frames),
+            live=cut(live, dataset.live_cuts[1] if len(dataset.live_cuts) > 1 else len(live)),
+            test=tuple(film_rig(recipe, seed, _RIG_FRAMES) for seed in data.rig_test_seeds),
         )
     fps = _fps(subject, seen, recipe)
-    return Clip(name=run.name, fps=fps, fixed=not recipe.model.moving, train=(dataset.train,), test=(test,))
+    train = (dataset.train,)
+    return Clip(name=run.name, fps=fps, fixed=not recipe.model.moving, train=train, live=train, test=(test,))
+
+
+def film_rig(recipe: Recipe, seed: int, frames: int) -> Views:
+    """Returns consecutive views of a rig episode, as a device sees them at 30 a second."""
+    rig, viewer = Rig(RigConfig(seed=seed)), Viewer(recipe.view)
+    views = np.empty((frames, recipe.model.size, recipe.model.size, 3), np.uint8)
+    for view in views:
+        rig.step(1)
+        viewer(rig.draw(), out=view)
+    return views
 
 
 def cut(views: Views, length: int) -> tuple[Views, ...]:

@@ -33,7 +33,7 @@ def pca_points(clip: Clip, batch: int, advance: Callable[[], None] = lambda: Non
         advance: Called when a number of components is done, `len(COMPONENTS)` times.
     """
     pca = RegisteredPca(clip.train, COMPONENTS[-1], registered=not clip.fixed)
-    known, test = ([pca.project(views) for views in part] for part in (clip.train, clip.test))
+    known, test = ([pca.project(views) for views in part] for part in (clip.live, clip.test))
     measured = []
     for components in COMPONENTS:
         measured += _points(clip, pca, known, test, components, batch)

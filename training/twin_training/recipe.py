@@ -160,6 +160,9 @@ class TrainConfig:
     """Weight of the R1 gradient penalty (Mescheder et al., arXiv 1801.04406), every 8th discriminator step."""
     latent_noise_steps: float = 0.5
     """Half-width of the uniform noise on the latent, in int8 steps: it stands for the quantization."""
+    coding_loss_db: float = 0.0
+    """What the codec's steps may cost in training, dB of PSNR, 0-6: noise like theirs is on the latent of a twin that
+    starts linear, from none to as much as costs that, so that the generator draws best what subscribers get."""
     ema: float = 0.99
     """Decay of the moving average of the weights that is kept in the end, 0-0.9999."""
     seed: int = 1
@@ -379,6 +382,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "train.discriminator_learning_rate": (1e-6, 0.1),
     "train.r1_weight": (0, 1e3),
     "train.latent_noise_steps": (0, 16),
+    "train.coding_loss_db": (0, 6),
     "train.ema": (0, 0.9999),
     "train.seed": (0, 2**31 - 1),
     "train.checkpoint_every": (1, 1_000_000),

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from twin_edge.quality import psnr
 from twin_edge.twin.composition import Compositor
-from twin_training import losses, start
+from twin_training import linear, losses, start
 from twin_training.linear import LinearMap, snapped
 from twin_training.loop import TrainingLoop
 from twin_training.manifold import Perceptron
@@ -43,6 +43,7 @@ class Trainer(TrainingLoop):
         cuts: Where in them something else begins.
         validation: Views to choose by, in time order; the training views when None.
         on_stage: Told what of the closed form comes next.
+        begun: Where to start from, if that is known already; it has to be of the same recipe and views.
 
     Attributes:
         encoder: Crops, float32 of 0 to 1, to pose change and latent of -1 to 1.
@@ -61,11 +62,12 @@ class Trainer(TrainingLoop):
         cuts: Sequence[int] = (0,),
         validation: Views | None = None,
         on_stage: Callable[[str], None] = lambda _stage: None,
+        begun: start.Start | None = None,
     ) -> None:
         super().__init__(recipe)
         keras.utils.set_random_seed(recipe.train.seed)
         model = recipe.model
-        self.start = start.prepare(model, views, cuts, recipe.train.seed, on_stage, recipe.manifold)
+        self.start = begun or start.prepare(model, views, cuts, recipe.train.seed, on_stage, recipe.manifold)
         self.encoder = build_encoder(model)
         self.generator = build_generator(model)
         self.discriminator = build_discriminator(model)
@@ -76,6 +78,7 @@ class Trainer(TrainingLoop):
         # The pose was learned from known shifts; what is drawn knows nothing of it.
         said = (np.arange(model.state_length) >= model.state_length - model.latent).astype(np.float32)
         self._said = tf.constant(said if model.moving else np.float32(1))
+        self._coding_reach = tf.constant(_coding_reach(self.start, recipe.train.coding_loss_db))
         self._weights = losses.motion_weights(self.start.targets[..., :3], recipe.train.motion_weight)
         self._compositor = None if self.start.scene is None else Compositor(self.start.scene.plate)
         self._optimizer = keras.optimizers.Adam(recipe.train.learning_rate, beta_2=0.99)
@@ -92,8 +95,9 @@ class Trainer(TrainingLoop):
         self._best = [tf.Variable(variable, trainable=False) for variable in self._trained]
         self._best_score = tf.Variable(-1.0, trainable=False)
         self._judged = views if validation is None else validation
-        self._draw_step = tf.function(self._draw_update, reduce_retracing=True)
-        self._critic_step = tf.function(self._critic_update, reduce_retracing=True)
+        # Without autograph: that would read this file when it traces a step, which may have changed since.
+        self._draw_step = tf.function(self._draw_update, reduce_retracing=True, autograph=False)
+        self._critic_step = tf.function(self._critic_update, reduce_retracing=True, autograph=False)
 
     @property
     def scene(self) -> start.Scene | None:
@@ -170,9 +174,10 @@ class Trainer(TrainingLoop):
         self._optimizer.learning_rate.assign(phase.learning_rate)
         self._encoder_optimizer.learning_rate.assign(phase.learning_rate * config.encoder_rate)
         batch = self._batch(rows)
-        values = self._draw_step(*batch, seed, adversarial=phase.adversarial)
+        values, generated = self._draw_step(*batch, seed, adversarial=phase.adversarial)
         if phase.adversarial:
-            values |= self._critic_step(*batch, seed, penalized=phase.r1)
+            _crops, targets, _plates, weights = batch
+            values |= self._critic_step(generated, targets, weights, seed, penalized=phase.r1)
         return {name: float(value) for name, value in values.items()}
 
     def _batch(self, rows: npt.NDArray[np.int64]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -196,7 +201,8 @@ class Trainer(TrainingLoop):
         seed: tf.Tensor,
         *,
         adversarial: bool,
-    ) -> dict[str, tf.Tensor]:
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """Trains encoder and generator; returns the losses, and the renderings for the discriminator to judge."""
         config = self.recipe.train
         wanted = _real(targets)
         half = config.latent_noise_steps * LATENT_STEP
@@ -204,7 +210,9 @@ class Trainer(TrainingLoop):
         grain = tf.random.stateless_normal(tf.shape(crops), seed + 7, 0.0, config.crop_noise)
         with tf.GradientTape() as tape:
             latents = self._latents(tf.cast(crops, tf.float32) / 255 + grain, training=True)
-            noise = tf.random.stateless_uniform(tf.shape(latents), seed, -half, half)
+            finely = tf.random.stateless_uniform((tf.shape(latents)[0], 1), seed + 8)
+            noise = tf.random.stateless_uniform(tf.shape(latents), seed, -1.0, 1.0)
+            noise *= tf.maximum(half, finely * self._coding_reach)
             drawn = self.generator(tf.clip_by_value(latents + noise, -1.0, 1.0), training=True)
             composed = self._composed(drawn, plates)
             total, values = losses.reconstruction_loss(wanted[..., :3] * seen, composed * seen, weights, config)
@@ -213,8 +221,9 @@ class Trainer(TrainingLoop):
             if self.recipe.model.moving:
                 values["coverage"] = tf.reduce_mean(tf.abs(drawn[..., 3:] - wanted[..., 3:]) * seen)
                 total += config.coverage_weight * values["coverage"]
+            generated = composed * seen
             if adversarial:
-                generated = tf.concat([composed * seen, self._from_prior(plates, seed)], 0)
+                generated = tf.concat([generated, self._from_prior(plates, seed)], 0)
                 looks = self.discriminator(self._patches(generated, seed + 2), training=False)
                 values["adversarial"] = losses.generator_loss(looks)
                 total += config.adversarial_weight * values["adversarial"]
@@ -225,23 +234,15 @@ class Trainer(TrainingLoop):
         self._optimizer.apply_gradients(zip(gradients[count:], self._drawing, strict=True))
         for average, variable in zip(self._average, self._trained, strict=True):
             average.assign(config.ema * average + (1 - config.ema) * tf.convert_to_tensor(variable))
-        return {"loss": total, **values}
+        return {"loss": total, **values}, generated
 
     def _critic_update(
-        self,
-        crops: tf.Tensor,
-        targets: tf.Tensor,
-        plates: tf.Tensor,
-        weights: tf.Tensor,
-        seed: tf.Tensor,
-        *,
-        penalized: bool,
+        self, renderings: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, seed: tf.Tensor, *, penalized: bool
     ) -> dict[str, tf.Tensor]:
+        """Trains the discriminator on what the generator has just drawn beside what is real."""
         config = self.recipe.train
         seen = tf.cast(weights > 0, tf.float32)
-        latents = self._latents(tf.cast(crops, tf.float32) / 255, training=False)
-        composed = self._composed(self.generator(latents, training=False), plates) * seen
-        generated = self._patches(tf.concat([composed, self._from_prior(plates, seed)], 0), seed + 4)
+        generated = self._patches(renderings, seed + 4)
         wanted = self._patches(_real(targets)[..., :3] * seen, seed + 5)
         variables = self.discriminator.trainable_variables
         with tf.GradientTape() as tape:
@@ -303,6 +304,27 @@ class Trainer(TrainingLoop):
             *self._best,
             self._best_score,
         ]
+
+
+def _coding_reach(begun: start.Start, loss_db: float) -> linear.Floats:
+    """Returns the half-width of noise on each latent value that costs the linear twin so much, float32 of (latent,).
+
+    As the codec's steps do, it costs the same with every value, and is no wider than the value itself.
+    """
+    if begun.drawing is not None or not loss_db:
+        return np.zeros(begun.latents.shape[1], np.float32)
+    latents, drawn = begun.latents, begun.basis[..., :3]
+    rows = np.arange(0, len(latents), max(1, len(latents) // _CALIBRATION))
+    missed = (
+        np.clip(begun.mean[..., :3] + np.tensordot(latents[rows], drawn, 1), -1, 1)
+        - begun.targets[rows, ..., :3] / 127.5
+        + 1
+    )
+    if begun.scene is not None:
+        missed *= begun.scene.seen[rows][..., np.newaxis] > 0
+    each = float(np.square(missed).mean()) * (10 ** (loss_db / 10) - 1) / len(drawn)
+    widths = np.sqrt(3 * each / (np.square(drawn).mean((1, 2, 3)) + 1e-12))
+    return np.asarray(np.minimum(widths, np.sqrt(3) * latents.std(0)), np.float32)
 
 
 def _followed(count: int, cuts: Sequence[int]) -> npt.NDArray[np.int64]:
