@@ -34,15 +34,15 @@ TWIN = "org.twin-edge/bench"
 
 
 @contextlib.contextmanager
-def mosquitto() -> Iterator[str]:
-    """Runs mosquitto on a free port of the loopback; gives its URL."""
+def mosquitto(options: str = "") -> Iterator[str]:
+    """Runs mosquitto on a free port of the loopback, with further lines in its configuration; gives its URL."""
     program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "mosquitto.conf"
-        config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+        config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n{options}")
         broker = subprocess.Popen([program, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(0.5)
         try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from twin_edge.cameras import Camera, Frame, open_camera
     from twin_edge.errors import TwinEdgeError
     from twin_edge.runtime import DeviceRuntime
-    from twin_edge.sync import EmbeddedBroker, TwinId, TwinUpdate, TwinView
+    from twin_edge.sync import EmbeddedBroker, TwinId, TwinUpdate, TwinView, TwinViews
     from twin_edge.twin import Packet, Twin
 
 __version__ = "0.1.0"
@@ -32,6 +32,7 @@ __all__ = [
     "TwinId",
     "TwinUpdate",
     "TwinView",
+    "TwinViews",
     "__version__",
     "open_camera",
 ]
@@ -49,6 +50,7 @@ _HOMES = {
     "TwinId": "sync",
     "TwinUpdate": "sync",
     "TwinView": "sync",
+    "TwinViews": "sync",
     "open_camera": "cameras",
 }
 

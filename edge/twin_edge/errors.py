@@ -16,6 +16,7 @@ TwinEdgeError                     exit 1
 │   ├── BrokerRefusedError                 the broker answered, and said no
 │   └── MessageError                       a payload from outside that this release refuses
 │       └── LostPacketError                a packet that follows one which has not come
+├── RecordingError                exit 1   a recording cannot be written, or is not one that can be read
 ├── TrainingError                 exit 1   training cannot go on
 └── ConversionError               exit 1   no bundle was made
 ```
@@ -110,6 +111,10 @@ class MessageError(SyncError):
 
 class LostPacketError(MessageError):
     """A packet follows one that has not come: it takes the next key packet to go on."""
+
+
+class RecordingError(TwinEdgeError):
+    """A recording cannot be written, or is not one that can be read."""
 
 
 class TrainingError(TwinEdgeError):

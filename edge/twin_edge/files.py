@@ -27,6 +27,32 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def replacing(path: Path, *, suffix: str = "") -> Iterator[Path]:
+    """Gives a file beside `path` to write to, which takes its place in the end; on an error, it is removed.
+
+    Args:
+        path: What to replace; its folder is made when it is not there.
+        suffix: What the name of the file ends with, for those who go by it.
+
+    Raises:
+        TwinEdgeError: It could not be written; the old file is untouched.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
+        os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with writing(path):
+            temporary.chmod(0o644)
+            temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Replaces a file by `data` in one step that survives a crash or a full disk.
 
@@ -38,18 +64,8 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     Raises:
         TwinEdgeError: It could not be written; the old file is untouched.
     """
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    with replacing(path) as temporary, writing(path), temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())

@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from twin_edge.album import Album
 from twin_edge.errors import ConfigError
 from twin_edge.stage_times import Spread, StageTimes
-from twin_edge.sync import BrokerConfig, TwinUpdate, TwinView
+from twin_edge.sync import BrokerConfig, TwinId, TwinStatus, TwinUpdate, TwinView, TwinViews, ViewStats
 
-_WEEK_S = 7 * 24 * 3600.0
+_WEEK_S: Final = 7 * 24 * 3600.0
+_STATUS_EVERY_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +25,22 @@ class WatchConfig:
     broker: str
     """URL of the broker."""
     twin: str | None = None
-    """Twin id; the first one found when None."""
+    """Twin id, or a pattern such as `org.acme/*` for all twins that match; the first one found when None."""
     frames: int | None = None
     """Ends after this many updates, at least 1; None goes on."""
     save: Path | None = None
-    """Folder for the renderings; none are written when None."""
+    """Folder for the renderings, with one of its own for each twin of a pattern; none are written when None."""
     timeout_s: float = 10.0
     """Longest wait for an update, seconds; 0 waits for ever."""
     ca_file: Path | None = None
     """PEM file of the authorities that may have signed the broker's certificate; the system's when None."""
     cache_dir: Path | None = None
     """Where fetched bundles are kept; below `$XDG_CACHE_HOME` when None."""
+
+    @property
+    def several(self) -> bool:
+        """Whether a pattern of twins is followed."""
+        return self.twin is not None and "*" in self.twin
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,8 @@ class Heard:
     in_sync: bool | None
     """Whether reality was where the twin is when last reported."""
     latency_ms: float
-    """From capture until it was rendered here, milliseconds; as right as the two clocks agree."""
+    """From capture until it was rendered here, or only decoded where a pattern of twins is followed and no rendering
+    kept, milliseconds; as right as the two clocks agree."""
     payload_bytes: float
     """Its part of the payload of its packet, the header of 24 bytes not included, bytes."""
 
@@ -70,9 +77,11 @@ class WatchSummary:
     """What was heard in all."""
 
     twin: str | None
-    """Twin id, None when none was found."""
+    """Twin id, None when none was found or there are several."""
     bundle: str | None
-    """Digest of its bundle, None without one."""
+    """Digest of its bundle, None without one or for several."""
+    twins: int
+    """Twins that were found."""
     updates: int
     """Updates that were heard."""
     missed: int
@@ -99,13 +108,30 @@ class WatchSummary:
         return {"type": "summary", **asdict(self)}
 
 
-def watch(config: WatchConfig, *, on_update: Callable[[Heard], None], on_end: Callable[[WatchSummary], None]) -> None:
-    """Follows a twin until enough was heard, or Ctrl-C; renders every update.
+@dataclass(frozen=True, slots=True)
+class WatchStatus:
+    """How all twins that are followed do now."""
+
+    twins: list[TwinStatus]
+    """Each of them."""
+    stats: ViewStats
+    """The counters of all together."""
+
+
+def watch(
+    config: WatchConfig,
+    *,
+    on_update: Callable[[Heard], None],
+    on_end: Callable[[WatchSummary], None],
+    on_status: Callable[[WatchStatus], None] | None = None,
+) -> None:
+    """Follows twins until enough was heard, or Ctrl-C.
 
     Args:
         config: What to follow.
-        on_update: Gets every update.
+        on_update: Gets every update; that of a single twin has been rendered.
         on_end: Gets the summary, also when the watch ends by an error after an update.
+        on_status: Gets how all twins do, four times a second, whether something came or not.
 
     Raises:
         ConfigError: The broker's URL, or the twin id, cannot be used.
@@ -118,8 +144,13 @@ def watch(config: WatchConfig, *, on_update: Callable[[Heard], None], on_end: Ca
             "an embedded broker lives inside of 'twin-edge run'", fix="give the URL that it prints to --broker"
         )
     broker = BrokerConfig.from_url(config.broker, ca_file=config.ca_file)
-    watching = _Watching(config, on_update)
-    with TwinView(broker, config.twin, config.cache_dir) as view:
+    watching = _Watching(config, on_update, on_status)
+    view: View
+    if config.several and config.twin is not None:
+        view = TwinViews(broker, config.twin, config.cache_dir)
+    else:
+        view = TwinView(broker, config.twin, config.cache_dir)
+    with view:
         try:
             watching.follow(view)
         except KeyboardInterrupt:
@@ -129,25 +160,45 @@ def watch(config: WatchConfig, *, on_update: Callable[[Heard], None], on_end: Ca
                 watching.end(view, on_end)
 
 
+View = TwinView | TwinViews
+
+
 class _Watching:
-    def __init__(self, config: WatchConfig, on_update: Callable[[Heard], None]) -> None:
+    def __init__(
+        self,
+        config: WatchConfig,
+        on_update: Callable[[Heard], None],
+        on_status: Callable[[WatchStatus], None] | None,
+    ) -> None:
         self.updates = 0
         self.interrupted = False
         self._config = config
         self._on_update = on_update
-        self._album = None if config.save is None else Album(config.save)
+        self._on_status = on_status
+        self._albums: dict[TwinId | None, Album] = {}
         self._latency = StageTimes(("latency",))
         self._first_s = self._last_s = 0.0
         self._missed = 0
         self._bytes = 0.0
 
-    def follow(self, view: TwinView) -> None:
+    def follow(self, view: View) -> None:
         timeout_s = self._config.timeout_s or _WEEK_S
+        status_s = give_up_s = time.monotonic()
         while self._config.frames is None or self.updates < self._config.frames:
-            self._take(view.next_update(timeout_s))
+            update = next(view.updates(_STATUS_EVERY_S), None)
+            now_s = time.monotonic()
+            if update is not None:
+                self._take(update)
+                give_up_s = now_s
+            elif now_s - give_up_s > timeout_s:
+                raise view.what_is_missing(timeout_s)
+            if self._on_status is not None and now_s - status_s >= _STATUS_EVERY_S:
+                status_s = now_s
+                self._on_status(WatchStatus(view.status(), view.stats()))
 
     def _take(self, update: TwinUpdate) -> None:
-        rendering = update.rendering
+        save = self._config.save
+        rendering = update.rendering if save is not None or not self._config.several else None
         latency_ms = (time.time_ns() // 1000 - update.time_us) / 1e3
         self._last_s = time.monotonic()
         if not self.updates:
@@ -156,8 +207,10 @@ class _Watching:
         self._missed += update.missed
         self._bytes += update.payload_bytes
         self._latency.next_row()[0] = latency_ms
-        if self._album is not None:
-            self._album.add(rendering, session=update.session, seq=update.seq, time_us=update.time_us, gap=update.gap)
+        if save is not None and rendering is not None:
+            self._album(save, update.twin).add(
+                rendering, session=update.session, seq=update.seq, time_us=update.time_us, gap=update.gap
+            )
         self._on_update(
             Heard(
                 twin=str(update.twin),
@@ -172,20 +225,29 @@ class _Watching:
             )
         )
 
-    def end(self, view: TwinView, on_end: Callable[[WatchSummary], None]) -> None:
+    def _album(self, folder: Path, twin: TwinId) -> Album:
+        several = self._config.several
+        key = twin if several else None
+        if key not in self._albums:
+            self._albums[key] = Album(folder / twin.namespace / twin.device if several else folder)
+        return self._albums[key]
+
+    def end(self, view: View, on_end: Callable[[WatchSummary], None]) -> None:
         with contextlib.ExitStack() as stack:
             # The summary is told even if the sheet cannot be written.
             stack.callback(lambda: on_end(self._summary(view)))
-            if self._album is not None:
-                self._album.close()
+            for album in self._albums.values():
+                stack.callback(album.close)
 
-    def _summary(self, view: TwinView) -> WatchSummary:
+    def _summary(self, view: View) -> WatchSummary:
         latency = self._latency.spreads().get("latency", Spread(0.0, 0.0))
-        album, bundle = self._album, view.bundle
+        found = view.status()
+        only = found[0] if len(found) == 1 else None
         seconds = self._last_s - self._first_s
         return WatchSummary(
-            twin=None if view.twin is None else str(view.twin),
-            bundle=None if bundle is None else bundle.digest,
+            twin=None if only is None else str(only.twin),
+            bundle=None if only is None or only.bundle is None else only.bundle.digest,
+            twins=len(found),
             updates=self.updates,
             missed=self._missed,
             seconds=round(seconds, 3),
@@ -194,6 +256,6 @@ class _Watching:
             state_bytes=round(self._bytes / max(1, self.updates), 3),
             kbps=round(8e-3 * self._bytes / seconds, 3) if seconds > 0 else 0.0,
             reconnects=view.stats().reconnects,
-            saved=0 if album is None else album.saved,
-            folder=None if album is None else str(album.folder),
+            saved=sum(album.saved for album in self._albums.values()),
+            folder=None if self._config.save is None else str(self._config.save),
         )

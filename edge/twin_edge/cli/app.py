@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from twin_edge import __version__
-from twin_edge.cli import bench, broker, imagine, inspect, run, watch
+from twin_edge.cli import bench, broker, imagine, inspect, record, replay, run, watch
 
 _HELP = """Generative digital twins at the edge.
 
@@ -31,6 +31,8 @@ app = typer.Typer(
 )
 app.command("run", help=run.HELP)(run.command)
 app.command("watch", help=watch.HELP)(watch.command)
+app.command("record", help=record.HELP)(record.command)
+app.command("replay", help=replay.HELP)(replay.command)
 app.command("inspect", help=inspect.HELP)(inspect.command)
 app.command("bench", help=bench.HELP)(bench.command)
 app.command("imagine", help=imagine.HELP)(imagine.command)

@@ -84,7 +84,7 @@ class RunScreen:
             self._live.start()
             root = logging.getLogger()
             self._handlers = root.handlers[:]
-            root.handlers[:] = [_ConsoleHandler(console)]
+            root.handlers[:] = [ConsoleHandler(console)]
         return self
 
     def __exit__(
@@ -105,7 +105,7 @@ class RunScreen:
             print(describe_stats(stats), file=sys.stderr, flush=True)  # noqa: T201 - for people
 
 
-class _ConsoleHandler(logging.Handler):
+class ConsoleHandler(logging.Handler):
     """Prints log lines above the line that stays in place."""
 
     def __init__(self, console: Console) -> None:
@@ -113,6 +113,7 @@ class _ConsoleHandler(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Prints one."""
         self._console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
 
 

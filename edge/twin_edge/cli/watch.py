@@ -1,4 +1,4 @@
-"""`twin-edge watch`: a subscriber."""
+"""`twin-edge watch`: a subscriber of one twin or many."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import typer
 
 from twin_edge.cli.common import run_command
 
-HELP = """Follow a twin: fetch its bundle from the broker, render its states, print what is heard.
+HELP = """Follow twins: fetch their bundles from the broker, read their states, show what is heard.
 
-Without --twin, the first twin that is found is followed, one that is online if possible. Ctrl-C ends it. A password
-for the broker is taken from TWIN_EDGE_MQTT_PASSWORD.
+Without --twin, the first twin that is found is followed, one that is online if possible. With a pattern, all twins that
+match are followed over one connection, those included that come later; they are rendered with --save only. On a
+terminal a table stays in place; elsewhere it is a line a second, or one for each update with --json. Ctrl-C ends it. A
+password for the broker is taken from TWIN_EDGE_MQTT_PASSWORD.
 
 \b
   twin-edge watch                                      whatever is on this machine's broker
+  twin-edge watch --twin 'org.acme/*'                  all twins of a namespace; '*/*' for all of a broker
   twin-edge watch --frames 100 --save watched          100 pictures, and a contact sheet of them
   twin-edge watch --broker mqtts://broker.lan --twin org.acme/cam-01 --json
 """
@@ -26,7 +29,10 @@ def command(
     broker: Annotated[
         str, typer.Option(metavar="URL", help="mqtt(s)://[USER@]HOST[:PORT] or ws(s)://.")
     ] = "mqtt://localhost:1883",
-    twin: Annotated[str | None, typer.Option(metavar="NS/DEV", help="Twin id. Default: the first one found.")] = None,
+    twin: Annotated[
+        str | None,
+        typer.Option(metavar="NS/DEV", help="Twin id, * for any part of it. Default: the first one found."),
+    ] = None,
     frames: Annotated[int | None, typer.Option(metavar="N", min=1, help="End after this many updates.")] = None,
     save: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write renderings and contact-sheet.png there.")
@@ -46,13 +52,27 @@ def command(
     def watch() -> None:
         from twin_edge.cli.output import WatchPrinter
         from twin_edge.cli.signals import interrupt_on_sigterm
-        from twin_edge.watching import WatchConfig, watch
+        from twin_edge.cli.watch_screen import WatchScreen
+        from twin_edge.watching import WatchConfig, WatchSummary, watch
 
         interrupt_on_sigterm()
         config = WatchConfig(
             broker, twin, frames=frames, save=save, timeout_s=timeout_s, ca_file=ca_file, cache_dir=cache_dir
         )
         printer = WatchPrinter(json=json)
-        watch(config, on_update=printer.update, on_end=printer.summary)
+        if json:
+            watch(config, on_update=printer.update, on_end=printer.summary)
+            return
+        summaries: list[WatchSummary] = []
+        try:
+            with WatchScreen(lines=config.several) as screen:
+                # What the table shows needs no lines; a single twin without a terminal has a line of its own.
+                shown = screen.live or config.several
+                on_update = (lambda _: None) if shown else printer.update
+                watch(config, on_update=on_update, on_end=summaries.append, on_status=screen.show)
+        finally:
+            # Told when the table is gone, however the watch ends.
+            for summary in summaries:
+                printer.summary(summary)
 
     run_command(watch, debug=debug)

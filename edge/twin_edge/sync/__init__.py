@@ -9,8 +9,11 @@ from twin_edge.sync.engine.stats import EngineStats
 from twin_edge.sync.mqtt.broker import EmbeddedBroker
 from twin_edge.sync.mqtt.broker_url import PASSWORD_VARIABLE, BrokerAddress
 from twin_edge.sync.mqtt.transport import BrokerConfig, Inbound, MqttVersion, Outbound
-from twin_edge.sync.view.update import TwinUpdate
-from twin_edge.sync.view.view import TwinView, ViewStats
+from twin_edge.sync.view.meters import GapStats, TwinStats
+from twin_edge.sync.view.status import TwinStatus, ViewStats
+from twin_edge.sync.view.update import TwinEvent, TwinUpdate
+from twin_edge.sync.view.view import TwinView
+from twin_edge.sync.view.views import TwinViews
 from twin_edge.sync.wire.events import Event, HeardEvent
 from twin_edge.sync.wire.messages import Availability, HeardReport, StateReport
 from twin_edge.sync.wire.topics import TwinId
@@ -27,6 +30,7 @@ __all__ = [
     "EngineConfig",
     "EngineStats",
     "Event",
+    "GapStats",
     "HeardEvent",
     "HeardReport",
     "Inbound",
@@ -39,9 +43,13 @@ __all__ = [
     "Receipt",
     "ReceiptState",
     "StateReport",
+    "TwinEvent",
     "TwinId",
+    "TwinStats",
+    "TwinStatus",
     "TwinUpdate",
     "TwinView",
+    "TwinViews",
     "ViewStats",
     "default_folder",
 ]

@@ -47,7 +47,8 @@ class Codec(enum.IntEnum):
     """Predicted, quantized and entropy-coded with the tables of the bundle, see docs/codec.md."""
 
 
-_ALL_FLAGS: Final = Flags.KEY | Flags.HISTORICAL | Flags.CLOCK_UNSYNCED | Flags.SCENE_CUT
+_FLAGS: Final = tuple(map(Flags, range(2 * Flags.SCENE_CUT)))
+"""All there are, by their bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +178,13 @@ class PacketHeader:
         version, flags, codec, count, model, session, seq, time_us = _HEADER.unpack_from(data)
         if version != VERSION:
             raise MessageError(f"a packet has version {version}, this release reads {VERSION}")
-        if flags & ~int(_ALL_FLAGS):
+        if flags >= len(_FLAGS):
             raise MessageError(f"a packet has unknown flags {flags:#x}")
         if count < 1:
             raise MessageError("a packet without states")
         if time_us > MAX_TIME_US:
             raise MessageError("a packet from after the year 9999")
-        return cls(Flags(flags), codec, count, model, session, seq, time_us)
+        return cls(_FLAGS[flags], codec, count, model, session, seq, time_us)
 
 
 def seq_distance(later: int, earlier: int) -> int:

@@ -18,6 +18,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from twin_edge.sync.mqtt.buffered import BufferedClient
 from twin_edge.sync.mqtt.poller import has_room
 from twin_edge.sync.mqtt.transport import BrokerConfig, MqttVersion, Outbound, Outcome, Settle, TlsContext
 
@@ -100,6 +101,11 @@ class Connection:
         """Whether the network takes more: nothing waits here, and little in the kernel."""
         return not self.client.want_write() and has_room(self.client.socket())
 
+    @property
+    def buffered(self) -> bool:
+        """Whether something has been read and not handled, of which the socket says nothing."""
+        return isinstance(self.client, BufferedClient) and self.client.buffered
+
     def open(self) -> None:
         """Connects the socket and sends CONNECT.
 
@@ -181,7 +187,9 @@ class Connection:
 
     def _make(self, identity: Identity, tls: TlsContext | None) -> paho.Client:
         address = self._config.address
-        client = paho.Client(
+        # A WebSocket has its own way of reading.
+        kind = paho.Client if address.websocket else BufferedClient
+        client = kind(
             CallbackAPIVersion.VERSION2,
             client_id=identity.client_id,
             clean_session=None if self.version is MqttVersion.V5 else True,

@@ -12,6 +12,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
+from twin_edge.sync.mqtt.buffered import BufferedClient
 from twin_edge.sync.mqtt.connection import Connection, Identity, why
 from twin_edge.sync.mqtt.diary import Diary
 from twin_edge.sync.mqtt.endings import Cause, Ending, dismissed, refused, unreachable
@@ -110,9 +111,10 @@ class Session:
             return False
         waits = self.wants_room or bool(self.outbox)
         write = client.want_write() or (waits and not connection.flows)
-        readable, writable = self.poller.wait(sock, self.tick_s, write=write)
+        timeout_s = 0.0 if connection.buffered else self.tick_s
+        readable, writable = self.poller.wait(sock, timeout_s, write=write)
         count = 0
-        while readable and count < _PACKETS_AT_ONCE:
+        while (readable or connection.buffered) and count < _PACKETS_AT_ONCE:
             if client.loop_read() != MQTTErrorCode.MQTT_ERR_SUCCESS or client.socket() is None:
                 return False
             count += 1
@@ -175,8 +177,13 @@ class Session:
         def on_message(_client: Any, _data: Any, message: paho.MQTTMessage) -> None:
             self._diary.call("message", lambda: self._receive(message))
 
+        def on_plain(topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001 - what it is called with
+            self._diary.call("message", lambda: self._receive_plain(Inbound(topic, payload, retained=retained)))
+
         connection.client.on_connect = on_connect
         connection.client.on_message = on_message
+        if isinstance(connection.client, BufferedClient):
+            connection.client.on_plain = on_plain
 
     def _accept(self, connection: Connection, properties: Any) -> None:
         connection.accept(properties)
@@ -185,6 +192,12 @@ class Session:
         self.first.set()
         _LOGGER.info("connected to %s with MQTT %s", self._config.address, connection.version.value)
         self._diary.call("connected", self._listener.on_connected)
+
+    def _receive_plain(self, message: Inbound) -> None:
+        if len(message.payload) > self._config.max_payload_bytes:
+            self._diary.oversize += 1
+        else:
+            self._listener.on_message(message)
 
     def _receive(self, message: paho.MQTTMessage) -> None:
         if len(message.payload) > self._config.max_payload_bytes:

@@ -1,4 +1,4 @@
-"""What a subscriber gets: one update for each state, rendered when it is looked at."""
+"""What a subscriber gets: one update for each state, rendered when it is looked at, and events."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from twin_edge.bundle.archive import Bundle
 from twin_edge.images import Image
+from twin_edge.sync.wire.events import HeardEvent
 from twin_edge.sync.wire.topics import TwinId
 from twin_edge.twin.twin import Twin
 
@@ -84,3 +85,13 @@ class TwinUpdate:
         if self._rendering is None:
             self._rendering = self._renderer.render(self.state)
         return self._rendering
+
+
+@dataclass(frozen=True, slots=True)
+class TwinEvent:
+    """Something that happened to a twin."""
+
+    twin: TwinId
+    """Whose event."""
+    event: HeardEvent
+    """What happened, when, and what speaks for it."""

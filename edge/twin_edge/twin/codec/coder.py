@@ -15,8 +15,8 @@ import numpy as np
 from twin_edge.errors import MessageError
 from twin_edge.twin.codec import rans
 from twin_edge.twin.codec.modes import Modes
-from twin_edge.twin.codec.profile import ESCAPED_BITS, Ints, Profile, Profiles, States, context_of, more_active
-from twin_edge.twin.codec.tables import ESCAPE, INTRA, LARGEST, TOTAL, CodecTables
+from twin_edge.twin.codec.profile import CLASSES, Ints, Profile, Profiles, States
+from twin_edge.twin.codec.tables import ESCAPED_BITS, ESCAPED_SIGN, INTRA, LARGEST, TOTAL, CodecTables
 
 MAX_STATES: Final = 64
 """States of one payload at most: it bounds what an untrusted payload can cost."""
@@ -29,7 +29,6 @@ _SAME: Final = (0, TOTAL - TOTAL // 16)
 _OTHER: Final = (_SAME[1], TOTAL // 16)
 _SAME_TABLE: Final = tuple(zip(_SAME, _OTHER, strict=True))
 _SAME_SYMBOLS: Final = bytes(_SAME[1]) + b"\1" * _OTHER[1]
-_SIGN: Final = 1 << (ESCAPED_BITS - 1)
 _MODE_MEMORY: Final = 0.8
 _CUT_RATIO: Final = 1.3
 _CUT_BITS: Final = 8.0
@@ -248,7 +247,7 @@ class PayloadDecoder:
         for row in range(count):
             intra = key and row == 0
             profile = self._profiles(now.level, INTRA if intra else now.mode)
-            counts, activity = _read_counts(coder, profile, 0 if intra else activity >> 1)
+            counts, activity = coder.counts(profile.rows, CLASSES, 0 if intra else activity >> 1)
             last = profile.reconstruct(profile.predict(last), counts)
             activity = 0 if intra else activity
             states[row] = last
@@ -288,27 +287,8 @@ def _steps(profile: Profile, counts: list[int], contexts: list[int]) -> list[tup
         steps.append(slot)
         if abs(count) > LARGEST:
             escaped = abs(count) - LARGEST - 1
-            steps.append(rans.raw_bits(escaped | (_SIGN if count < 0 else 0), ESCAPED_BITS))
+            steps.append(rans.raw_bits(escaped | (ESCAPED_SIGN if count < 0 else 0), ESCAPED_BITS))
     return steps
-
-
-def _read_counts(coder: rans.Decoder, profile: Profile, activity: int) -> tuple[list[int], int]:
-    """Returns the numbers of steps of one state, and the activity at its end."""
-    tables, indices = profile.tables, profile.indices
-    symbols, starts, frequencies = tables.symbols, tables.starts, tables.frequencies
-    counts = []
-    for place in range(len(profile.sent)):
-        table = indices[context_of(activity)][place]
-        symbol = coder.symbol(symbols[table], starts[table], frequencies[table])
-        if symbol == ESCAPE:
-            raw = coder.raw_bits(ESCAPED_BITS)
-            size = (raw & (_SIGN - 1)) + LARGEST + 1
-            count = -size if raw & _SIGN else size
-        else:
-            count = symbol - LARGEST
-        counts.append(count)
-        activity = more_active(activity, count)
-    return counts, activity
 
 
 def _check(header: bytes, reference: bytes, after: Position, states: States) -> int:

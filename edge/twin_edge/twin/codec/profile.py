@@ -10,18 +10,14 @@ from typing import Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from twin_edge.twin.codec.tables import ESCAPE, LARGEST, CodecTables
-
-ESCAPED_BITS: Final = 9
-"""Raw bits after an escape: the sign, and eight for the size."""
+from twin_edge.twin.codec.tables import ACTIVITY_ONE, ESCAPE, ESCAPED_BITS, FADING, LARGEST, CodecTables, Slots
 
 ROUND: Final = 8
 WEIGHT_BITS: Final = 4
-_ACTIVITY_ONE: Final = 16
-_FADING: Final = 3
 _THRESHOLDS: Final = (8, 24, 48, 96)
 """Where the classes of activity begin, sixteenths of a step."""
-_CLASSES: Final = bytes(sum(a >= limit for limit in _THRESHOLDS) for a in range(2048))
+CLASSES: Final = bytes(sum(a >= limit for limit in _THRESHOLDS) for a in range(2048))
+"""The context, 0-4, of how much there was to code in the frame so far, sixteenths of a step, faded."""
 _ESCAPED: Final = LARGEST + 1
 """Where tables by numbers of steps have the escape."""
 _FARTHEST: Final = 255
@@ -30,16 +26,6 @@ _FARTHEST: Final = 255
 States = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.int64]
 _Entry = TypeVar("_Entry")
-
-
-def context_of(activity: int) -> int:
-    """Returns the context, 0-4, for how much there was to code in the frame so far, sixteenths of a step, faded."""
-    return _CLASSES[activity]
-
-
-def more_active(activity: int, count: int) -> int:
-    """Returns the activity after a value that took a number of steps: 0-2047."""
-    return activity + min(abs(count), LARGEST) * _ACTIVITY_ONE - (activity >> _FADING)
 
 
 class Profile:
@@ -58,6 +44,10 @@ class Profile:
         self.sent = [j for j, step in enumerate(chosen.steps) if step]
         self.steps = np.array(chosen.steps, np.int64)
         self.weights = np.where(self.steps > 0, np.array(tables.weights[mode], np.int64), 0)
+        means = tables.mean_state
+        self._offsets: Ints = (means << WEIGHT_BITS) - self.weights * means + ROUND
+        self._sent_steps = self.steps[self.sent]
+        self._all_sent = len(self.sent) == tables.length
         self.indices = [[row[j] for j in self.sent] for row in chosen.tables[mode]]
 
     @cached_property
@@ -65,17 +55,31 @@ class Profile:
         """The steps of the values that are sent, float64."""
         return self.steps[self.sent].astype(np.float64)
 
+    @cached_property
+    def rows(self) -> list[list[Slots]]:
+        """What decoding needs of each value that is sent, by context."""
+        return self._by_value(self.tables.slots)
+
     def predict(self, last: Ints) -> Ints:
         """Returns what is expected after a state, int64 of shape (length,)."""
-        means = self.tables.mean_state
-        predicted: Ints = means + ((self.weights * (last - means) + ROUND) >> WEIGHT_BITS)
+        # mean + ((weight * (last - mean) + round) >> bits), with all that does not hang on the state in one number.
+        predicted: Ints = self.weights * last
+        predicted += self._offsets
+        predicted >>= WEIGHT_BITS
         return predicted
 
     def reconstruct(self, predicted: Ints, counts: Sequence[int]) -> Ints:
-        """Returns the decoded state for numbers of steps, one for each value that is sent."""
-        state = predicted.copy()
-        state[self.sent] += self.steps[self.sent] * np.array(counts, np.int64)
-        return np.clip(state, -128, 127)
+        """Returns the decoded state for numbers of steps, one for each value that is sent; takes `predicted` over."""
+        if any(counts):
+            changes = np.array(counts, np.int64)
+            changes *= self._sent_steps
+            if self._all_sent:
+                predicted += changes
+            else:
+                predicted[self.sent] += changes
+            np.maximum(predicted, -128, out=predicted)
+            np.minimum(predicted, 127, out=predicted)
+        return predicted
 
     def quantize(self, state: Ints, predicted: Ints, activity: int) -> tuple[list[int], list[int], int]:
         """Chooses the number of steps for each value that is sent: small error for few bits.
@@ -92,16 +96,16 @@ class Profile:
             differences: How far each of them is from what is expected, int64.
             activity: How much there was to code in the frame before, sixteenths of a step.
         """
-        counts, contexts, classes = [], [], _CLASSES
-        # The innermost loop of a device: `more_active` is written out here.
+        counts, contexts, classes = [], [], CLASSES
+        # The innermost loop of a device; `rans.Decoder.counts` is that of a subscriber, and keeps the same activity.
         for difference, choices_in in zip(differences.tolist(), self._choices, strict=True):
             context = classes[activity]
             contexts.append(context)
-            activity -= activity >> _FADING
+            activity -= activity >> FADING
             count = choices_in[context][difference]
             counts.append(count)
             if count:
-                activity += min(abs(count), LARGEST) * _ACTIVITY_ONE
+                activity += min(abs(count), LARGEST) * ACTIVITY_ONE
         return counts, contexts, activity
 
     def slots(self, counts: list[int], contexts: list[int]) -> list[tuple[int, int]]:
@@ -158,7 +162,7 @@ class Profile:
             by_table.append(_by_steps(steps, escape))
         return self._by_value(by_table)
 
-    def _by_value(self, by_table: list[_Entry]) -> list[list[_Entry]]:
+    def _by_value(self, by_table: Sequence[_Entry]) -> list[list[_Entry]]:
         return [[by_table[row[place]] for row in self.indices] for place in range(len(self.sent))]
 
 

@@ -6,10 +6,11 @@ the decoder ends where the encoder began: so the bits that other coders waste on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from twin_edge.errors import MessageError
-from twin_edge.twin.codec.tables import PRECISION_BITS, TOTAL
+from twin_edge.twin.codec.tables import ESCAPED_BITS, ESCAPED_SIGN, FADING, LARGEST, PRECISION_BITS, TOTAL, Slots
 
 LOW: Final = 1 << 16
 """The state is never below this between symbols."""
@@ -79,6 +80,46 @@ class Decoder:
             x = self._fill(x)
         self.x = x
         return symbol
+
+    def counts(self, rows: Sequence[Sequence[Slots]], contexts: bytes, activity: int) -> tuple[list[int], int]:
+        """Reads the numbers of steps of one state: the innermost loop of a subscriber, so all is written out here.
+
+        Args:
+            rows: For each value, the slots of its table in each context.
+            contexts: The context of each activity.
+            activity: How active the frame has been, sixteenths of a step, faded.
+
+        Returns:
+            The numbers, and the activity at their end.
+
+        Raises:
+            MessageError: The bytes are at their end.
+        """
+        x, data, place, end = self.x, self._data, self._place, len(self._data)
+        counts = []
+        for row in rows:
+            slot = x & _MASK
+            count, frequency, start, growth = row[contexts[activity]][slot]
+            x = frequency * (x >> PRECISION_BITS) + slot - start
+            while x < LOW:
+                if place >= end:
+                    raise MessageError("a payload is shorter than its states")
+                x = x << 8 | data[place]
+                place += 1
+            if count is None:
+                self.x, self._place = x, place
+                count = self._escaped()
+                x, place = self.x, self._place
+            counts.append(count)
+            activity += growth - (activity >> FADING)
+        self.x, self._place = x, place
+        return counts, activity
+
+    def _escaped(self) -> int:
+        """Returns a number of steps that has no symbol of its own."""
+        raw = self.raw_bits(ESCAPED_BITS)
+        size = (raw & (ESCAPED_SIGN - 1)) + LARGEST + 1
+        return -size if raw & ESCAPED_SIGN else size
 
     def raw_bits(self, bits: int) -> int:
         """Returns a number from 0 up to 2**bits; 1-12 bits.

@@ -11,6 +11,8 @@ from twin_edge.twin.codec.tables import CodecTables
 from twin_edge.twin.packet import HEADER_BYTES, Codec, Flags, Packet, PacketHeader, seq_distance
 
 _U32: Final = 0xFFFF_FFFF
+_FLAGS_AT: Final = 1
+_KEY: Final = int(Flags.KEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +32,15 @@ class PacketReader:
 
     Args:
         tables: The codec tables of its bundle.
+        decoder: Decodes with these tables; one of its own when None. Readers may share one within a thread.
 
     Attributes:
         needs_key: Whether packets are refused until the next key packet.
     """
 
-    def __init__(self, tables: CodecTables) -> None:
+    def __init__(self, tables: CodecTables, decoder: PayloadDecoder | None = None) -> None:
         self._length = tables.length
-        self._decoder = PayloadDecoder(tables)
+        self._decoder = decoder or PayloadDecoder(tables)
         self._chain: _Chain | None = None
         self.needs_key = False
 
@@ -51,11 +54,13 @@ class PacketReader:
         header = PacketHeader.decode(data)
         if header.codec != Codec.DELTA:
             return Packet.decode(data, state_length=self._length)
-        key = bool(header.flags & Flags.KEY)
+        key = bool(data[_FLAGS_AT] & _KEY)
         before = None if key else self._before(header)
         payload = data[HEADER_BYTES:]
+        # The same as `checked_header`, without making it anew.
+        checked = data[:_FLAGS_AT] + (b"\1" if key else b"\0") + data[_FLAGS_AT + 1 : HEADER_BYTES]
         try:
-            states, offsets, position = self._decoder.decode(payload, header.count, checked_header(header), before)
+            states, offsets, position = self._decoder.decode(payload, header.count, checked, before)
         except MessageError:
             # What it was is lost, and all that follows hangs on it.
             if not key:

@@ -30,6 +30,13 @@ LARGEST: Final = 15
 ESCAPE: Final = 2 * LARGEST + 1
 """The symbol of any other number of steps, which follows in raw bits."""
 SYMBOLS: Final = ESCAPE + 1
+ESCAPED_BITS: Final = 9
+"""Raw bits after an escape: the sign, and eight for the size."""
+ESCAPED_SIGN: Final = 1 << (ESCAPED_BITS - 1)
+ACTIVITY_ONE: Final = 16
+"""What one step adds to the activity of a frame."""
+FADING: Final = 3
+"""The activity loses an eighth with each value."""
 CONTEXTS: Final = 5
 """How active the frame has been so far: classes."""
 MAX_TABLES: Final = len(_INDEX)
@@ -41,6 +48,11 @@ INTRA: Final = 0
 """The mode that predicts every value by its mean: all weights are 0."""
 
 _MAX_STEP: Final = 255
+
+
+Slots = list[tuple[int | None, int, int, int]]
+"""For each of the 4096 slots of a table: the number of steps, None for the escape; frequency and start of its symbol;
+and what it adds to the activity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +99,19 @@ class CodecTables:
     def symbols(self) -> tuple[bytes, ...]:
         """For each table, the symbol of each of the 4096 slots."""
         return tuple(bytes(np.repeat(np.arange(SYMBOLS, dtype=np.uint8), table)) for table in self.frequencies)
+
+    @cached_property
+    def slots(self) -> tuple[Slots, ...]:
+        """For each table, what decoding needs of each slot; only decoders need them."""
+        tables = []
+        for starts, frequencies in zip(self.starts, self.frequencies, strict=True):
+            slots: Slots = []
+            for symbol, (start, frequency) in enumerate(zip(starts, frequencies, strict=True)):
+                count = None if symbol == ESCAPE else symbol - LARGEST
+                growth = ACTIVITY_ONE * (LARGEST if count is None else abs(count))
+                slots += [(count, frequency, start, growth)] * frequency
+            tables.append(slots)
+        return tuple(tables)
 
     @cached_property
     def costs(self) -> tuple[tuple[float, ...], ...]:
