@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from paho.mqtt.client import topic_matches_sub
 
 from twin_edge.bundle.archive import Bundle
 from twin_edge.errors import ConfigError, MessageError
+from twin_edge.sync.device.operations import Operations
 from twin_edge.sync.device.part import LinkPart
 from twin_edge.sync.device.requests import RequestGate, answer_to
 from twin_edge.sync.device.upload import BundleUpload
@@ -104,6 +105,7 @@ class DeviceLink:
         bundle: What the states are made with.
         session: Number of this process start, from `Counters`.
         parts: Further features of the link, in the order in which they have their say.
+        operations: What can be asked of the device; the link adds its own, `ping` and `resync`.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class DeviceLink:
         bundle: Bundle,
         session: int,
         parts: Sequence[LinkPart] = (),
+        operations: Operations | None = None,
     ) -> None:
         self._config = config
         self._twin = twin_id
@@ -130,6 +133,9 @@ class DeviceLink:
         self._online = self._stopping = False
         self._online_at_latest = self._said_online_at = 0.0
         self._seq = self._sent = self._skipped = 0
+        self._operations = operations or Operations()
+        self._operations.add("ping", lambda _request: {})
+        self._operations.add("resync", self._want_key)
         self._parts = tuple(parts)
         for part in self._parts:
             part.attach(self.send)
@@ -299,19 +305,23 @@ class DeviceLink:
                 part.hear(message)
 
     def _carry_out(self, request: Request, message: Inbound) -> None:
-        error = ""
-        if request.op == "resync":
-            self._resync.set()
-            if request.bundle and self._upload is not None:
-                self._upload.requested()
-            if request.bundle:
-                self._client.publish(self._codec)
-        elif request.op != "ping":
-            error = f"this device does not know the op {request.op}"
+        error, more = "", {}
+        try:
+            more = dict(self._operations.run(request))
+        except MessageError as refusal:
+            error = refusal.message
         topic, correlation = answer_to(message, self._topics)
         now_us = time.time_ns() // 1000
-        answer = build_answer(request, error=error, session=self._session, seq=self._seq, time_us=now_us)
+        answer = build_answer(request, error=error, session=self._session, seq=self._seq, time_us=now_us, more=more)
         self._client.publish(Outbound(topic, answer, qos=1, correlation=correlation))
+
+    def _want_key(self, request: Request) -> Mapping[str, Any]:
+        self._resync.set()
+        if request.bundle and self._upload is not None:
+            self._upload.requested()
+        if request.bundle:
+            self._client.publish(self._codec)
+        return {}
 
     def _hear_avail(self, payload: bytes) -> None:
         """Contradicts a will of this session that the broker publishes late, after we have come back."""

@@ -23,6 +23,7 @@ from twin_edge.sync.wire.reading import (
     NAME,
     TEXT,
     U32,
+    Scalar,
     an_object,
     parse_object,
     reading,
@@ -59,7 +60,7 @@ class StateReport:
     """Reality gap, 0-1; None when it is not measured."""
     in_sync: bool | None = None
     """Whether reality is where the twin is; None when that is not known."""
-    properties: Mapping[str, float | int | bool | str] = field(default_factory=dict)
+    properties: Mapping[str, Scalar] = field(default_factory=dict)
     """Properties read from the state, by name; at most 64."""
     fps: float = 0.0
     """States per second."""
@@ -69,6 +70,10 @@ class StateReport:
     """95th percentile of it, milliseconds."""
     dropped: int = 0
     """Frames dropped since the start."""
+    settings: Mapping[str, Scalar] = field(default_factory=dict)
+    """What the settings are, by key; at most 64."""
+    probes: bool = False
+    """Whether Eclipse Ditto is asked for a response, on `down/ditto`: it keeps silent about errors otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +126,7 @@ class HeardReport:
     """Reality gap, 0-1; None when it was not measured."""
     in_sync: bool | None
     """Whether reality is where the twin is; None when that is not known."""
-    properties: Mapping[str, float | int | bool | str]
+    properties: Mapping[str, Scalar]
     """Properties by name."""
 
 
@@ -168,8 +173,8 @@ def build_codec(bundle: Bundle, codec: Codec) -> bytes:
     )
 
 
-def build_state(twin: TwinId, session: int, report: StateReport) -> bytes:
-    """Returns the payload of `up/state`; numbers that JSON cannot hold are left out."""
+def report_value(report: StateReport) -> dict[str, Any]:
+    """Returns a state report as the features of a Ditto thing; numbers that JSON cannot hold are left out."""
     about: dict[str, Any] = {
         "rev": report.rev,
         "seq": report.seq,
@@ -181,7 +186,7 @@ def build_state(twin: TwinId, session: int, report: StateReport) -> bytes:
     properties = {
         name: value for name, value in report.properties.items() if not isinstance(value, float) or math.isfinite(value)
     }
-    value = {
+    value: dict[str, Any] = {
         "twin": {"properties": about},
         "infer": {
             "properties": {
@@ -195,10 +200,19 @@ def build_state(twin: TwinId, session: int, report: StateReport) -> bytes:
     }
     if properties:
         value["properties"] = {"properties": properties}
+    if report.settings:
+        value["config"] = {"properties": dict(report.settings)}
+    return value
+
+
+def build_state(twin: TwinId, session: int, report: StateReport) -> bytes:
+    """Returns the payload of `up/state`; numbers that JSON cannot hold are left out."""
     # Late, retained or repeated, an older report never overwrites a newer one.
     rev = "features/twin/properties/rev"
     condition = f"or(not(exists({rev})),lt({rev},{report.rev}))"
-    return merge_command(twin, "/features", value, f"{session}-{report.seq}", condition)
+    return merge_command(
+        twin, "/features", report_value(report), f"{session}-{report.seq}", condition, answers=report.probes
+    )
 
 
 def build_request(request: Request) -> bytes:
@@ -209,7 +223,9 @@ def build_request(request: Request) -> bytes:
     return strict_json.dump(value)
 
 
-def build_answer(request: Request, *, error: str, session: int, seq: int, time_us: int) -> bytes:
+def build_answer(
+    request: Request, *, error: str, session: int, seq: int, time_us: int, more: Mapping[str, Any] | None = None
+) -> bytes:
     """Returns the answer to a request.
 
     Args:
@@ -218,8 +234,10 @@ def build_answer(request: Request, *, error: str, session: int, seq: int, time_u
         session: The device's process start.
         seq: Sequence number of the latest state.
         time_us: Time of the answer, microseconds since the epoch.
+        more: What else it says, JSON.
     """
     value: dict[str, Any] = {
+        **(more or {}),
         "id": request.id,
         "op": request.op,
         "ok": not error,
@@ -285,7 +303,7 @@ def parse_state(twin: TwinId, data: bytes) -> HeardReport:
         about = an_object(an_object(item["twin"])["properties"])
         gap = about["gap"].number(low=0, high=1e9) if about.value.get("gap") is not None else None
         in_sync = about.value.get("in_sync")
-        properties: dict[str, float | int | bool | str] = {}
+        properties: dict[str, Scalar] = {}
         if "properties" in item.value:
             values = an_object(an_object(item["properties"])["properties"])
             for name, value in values.items(most=MAX_PROPERTIES):
