@@ -37,6 +37,7 @@ def encode_preview(image: Image) -> bytes | None:
     if longest > _MAX_SIDE:
         share = _MAX_SIDE / longest
         image = np.asarray(cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA), np.uint8)
+    image = np.ascontiguousarray(image)
     for quality in _QUALITIES:
         done, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality))
         if done and len(data) <= MAX_BYTES:

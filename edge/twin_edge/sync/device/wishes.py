@@ -16,7 +16,8 @@ from twin_edge.sync.mqtt.transport import Inbound, Outbound
 from twin_edge.sync.wire.topics import TwinId
 
 _MAX_BYTES: Final = 64
-_PATIENCE_S: Final = 3.0
+PATIENCE_S: Final = 3.0
+"""How long Ditto may take to say what is desired."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class WishesPart:
         twin: TwinId,
         settings: Settings,
         *,
-        patience_s: float = _PATIENCE_S,
+        patience_s: float = PATIENCE_S,
         per_second: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -153,24 +153,27 @@ def build_avail(twin: TwinId, availability: Availability) -> bytes:
     return merge_command(twin, "/features/link/properties", value, f"a{availability.session}")
 
 
+def codec_value(bundle: Bundle, codec: Codec) -> dict[str, Any]:
+    """Returns what the packets need to be read, as JSON."""
+    state = bundle.manifest.state
+    return {
+        "schema": SCHEMA,
+        "bundle": bundle.digest,
+        "name": bundle.manifest.name,
+        "state": {
+            "pose": list(state.pose),
+            "latent": state.latent,
+            "scale": state.scale,
+            "zero_point": state.zero_point,
+        },
+        "codec": codec.name.lower(),
+        "software": software(),
+    }
+
+
 def build_codec(bundle: Bundle, codec: Codec) -> bytes:
     """Returns the payload of `up/codec`."""
-    state = bundle.manifest.state
-    return strict_json.dump(
-        {
-            "schema": SCHEMA,
-            "bundle": bundle.digest,
-            "name": bundle.manifest.name,
-            "state": {
-                "pose": list(state.pose),
-                "latent": state.latent,
-                "scale": state.scale,
-                "zero_point": state.zero_point,
-            },
-            "codec": codec.name.lower(),
-            "software": software(),
-        }
-    )
+    return strict_json.dump(codec_value(bundle, codec))
 
 
 def report_value(report: StateReport) -> dict[str, Any]:
