@@ -11,6 +11,8 @@ from twin_edge.errors import MessageError
 from twin_edge.sync.wire.reading import Scalar
 
 _NUMBER: Final = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?")
+_DIGITS: Final = 6
+"""Digits after the point that a number keeps."""
 _TRUTHS: Final = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
 
 
@@ -69,10 +71,10 @@ class Setting:
             raise MessageError(
                 f"{self.key} cannot be {value!r:.40}", fix=f"give a {what} from {self.low:g} to {self.high:g}"
             )
-        return int(value) if self.kind is Kind.WHOLE else float(value)
+        return int(value) if self.kind is Kind.WHOLE else round(float(value), _DIGITS)
 
     def text(self, value: Scalar) -> str:
         """Returns a value as it is reported, such as `ON` or `12.5`."""
         if self.kind is Kind.SWITCH:
             return "ON" if value else "OFF"
-        return f"{value:.10g}" if isinstance(value, float) else str(value)
+        return f"{value:.{_DIGITS}f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
