@@ -67,3 +67,17 @@ def test_snapshot_and_preview(device, until, bundle_path):
     assert shown.shape == rendering.shape
     ear.publish(f"{ROOT}down/set/preview", b"OFF")
     assert until(lambda: last(ear, "up/preview") == b"")
+
+
+def test_a_device_that_has_gone_is_unpaired(command, mosquitto, bundle_path, listen, until):
+    ear = listen(mosquitto.port)
+    run = command("run", "--bundle", bundle_path, "--broker", mosquitto.url, "--twin", "org.acme/a", "--frames", 20)
+    assert run.wait() == 0, run.err
+    assert until(lambda: ear.avail() and ear.avail()[-1]["status"] == "offline")
+    for cleared in (1, 0):
+        unpair = command("unpair", "--broker", mosquitto.url, "--twin", "org.acme/a", "--json")
+        assert unpair.wait() == 0, unpair.err
+        assert unpair.objects("unpair") == [{"type": "unpair", "twin": "org.acme/a", "cleared": cleared}]
+    missing = command("unpair", "--broker", "mqtt://127.0.0.1:1", "--twin", "org.acme/a")
+    assert missing.wait() == 5
+    assert len(missing.errors) == 1

@@ -39,7 +39,9 @@ _REBIRTH_MAX_S: Final = 300.0
 _REPORT_EVERY_S: Final = 1.0
 _REPORT_EVERY_MAX_S: Final = 60.0
 _REMEMBERED: Final = 64
-_NOT_FOUND, _STALE, _TOO_MANY = 404, 412, 429
+_KINDS: Final = 32
+"""Kinds of errors that are told in one connection."""
+_NOT_FOUND, _STALE, _TOO_MANY, _UNAVAILABLE = 404, 412, 429, 503
 _FIXES: Final = {
     400: "look whether the thing has a WoT definition that does not allow what the device reports",
     401: "give the connection's authorization subject WRITE on thing:/ in the thing's policy",
@@ -231,7 +233,7 @@ class DittoPart:
 
     def _tell(self, reply: DittoReply, fix: str) -> None:
         self._trouble = f"Ditto refuses what the device says ({reply.status} {reply.error}): {fix}"
-        if (reply.status, reply.error) not in self._said:
+        if (reply.status, reply.error) not in self._said and len(self._said) < _KINDS:
             self._said.add((reply.status, reply.error))
             _LOGGER.warning("%s", self._trouble)
 
@@ -247,5 +249,6 @@ class DittoPart:
             request = Request(message.correlation, message.subject, asks_for_bundle)
             status, value = 200, {"ok": True, **self._operations.run(request)}
         except MessageError as error:
-            status, value = _NOT_FOUND, {"ok": False, "error": error.message}
+            status = _UNAVAILABLE if self._operations.knows(message.subject) else _NOT_FOUND
+            value = {"ok": False, "error": error.message}
         self._send(Outbound(self._twin.topics.ditto_out, build_live_answer(self._twin, message, status, value), qos=1))

@@ -22,6 +22,10 @@ class Operations:
         """Makes an operation known; a name that is known already gets the new one."""
         self._operations[name] = operation
 
+    def knows(self, name: str) -> bool:
+        """Returns whether there is such an operation."""
+        return name in self._operations
+
     def run(self, request: Request) -> Mapping[str, Any]:
         """Carries a request out.
 

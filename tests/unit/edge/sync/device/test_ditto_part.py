@@ -167,9 +167,21 @@ def test_other_errors_are_told_once_with_their_fix(device, caplog, status, name,
     assert fix in record.getMessage()
 
 
+def test_no_flood_of_errors_fills_the_log(device, caplog):
+    caplog.set_level(logging.WARNING)
+    for number in range(1000):
+        device.error("17-1", 400, f"things:{number}")
+    assert len(caplog.records) == 32
+
+
 def test_live_messages_are_answered_once(device):
     device.sent()
-    for subject in ("ping", "dance"):
+
+    def refuse(_request):
+        raise MessageError("there is no state yet")
+
+    device.operations.add("snapshot", refuse)
+    for subject in ("ping", "dance", "snapshot"):
         tree = {
             "topic": f"org.acme/cam-01/things/live/messages/{subject}",
             "path": f"/inbox/messages/{subject}",
@@ -177,11 +189,12 @@ def test_live_messages_are_answered_once(device):
         }
         device.hear(tree)
         device.hear(tree)
-    (_, pong), (_, unknown) = device.sent()
+    (_, pong), (_, unknown), (_, later) = device.sent()
     assert (pong["status"], pong["value"]) == (200, {"ok": True, "id": "ping"})
     assert (unknown["status"], unknown["value"]["ok"]) == (404, False)
     assert "dance" in unknown["value"]["error"]
-    assert device.part.stats().refused == 2
+    assert (later["status"], later["value"]["error"]) == (503, "there is no state yet")
+    assert device.part.stats().refused == 3
 
 
 def test_a_flood_of_live_messages_is_cut(device):

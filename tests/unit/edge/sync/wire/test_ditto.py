@@ -1,13 +1,16 @@
 import contextlib
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ditto_protocol
 from twin_edge import strict_json
 from twin_edge.errors import MessageError
-from twin_edge.sync.wire import ditto
+from twin_edge.sync.wire import ditto, messages
 from twin_edge.sync.wire.ditto import DesiredChange, DittoReply, LiveMessage, parse_ditto
 from twin_edge.sync.wire.topics import TwinId
 
@@ -201,3 +204,33 @@ def test_any_change_of_a_message_is_a_message_or_an_error(topic, path, more):
     if isinstance(change, DesiredChange):
         assert len(change.values) <= 64
         assert all(value is None or isinstance(value, bool | int | float | str) for value in change.values.values())
+
+
+def test_all_that_goes_to_ditto_is_as_its_protocol_asks():
+    live = LiveMessage("snapshot", "twin", "c1")
+    sent = (
+        messages.build_avail(TWIN, messages.Availability("offline", 17)),
+        messages.build_state(TWIN, 17, messages.StateReport(1, 2, 3, settings={"fps": 3.0}, probes=True)),
+        messages.build_state(TWIN, 17, messages.StateReport(1, 2, 3)),
+        ditto.build_birth(TWIN, {"name": "rig"}, "b1"),
+        ditto.build_retrieve(TWIN, "q1"),
+        ditto.build_live_answer(TWIN, live, 200, {"ok": True}),
+        ditto.build_live_answer(TWIN, LiveMessage("ping", None, "c2"), 404, None),
+    )
+    for data in sent:
+        assert ditto_protocol.faults(json.loads(data)) == []
+
+
+def test_the_connection_of_the_docs_is_about_our_topics():
+    page = (Path(__file__).parents[5] / "docs" / "ditto.md").read_text()
+    connection, policy = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)[:2])
+    (source,), (target,) = connection["sources"], connection["targets"]
+    own = {TWIN.topics.avail, TWIN.topics.birth, TWIN.topics.state, TWIN.topics.ditto_out}
+    assert {address.replace("+/+", str(TWIN)) for address in source["addresses"]} == own
+    thing = "{{ thing:namespace }}/{{ thing:name }}"
+    assert {one.replace(thing, str(TWIN)) for one in source["enforcement"]["filters"]} == own
+    assert target["address"].replace(thing, str(TWIN)) == TWIN.topics.ditto_in
+    # What Ditto publishes must not come back to it.
+    assert not set(source["addresses"]) & {target["address"].replace(thing, "+/+")}
+    subjects = {subject for entry in policy["entries"].values() for subject in entry["subjects"]}
+    assert {*source["authorizationContext"], *target["authorizationContext"]} <= subjects
