@@ -37,6 +37,8 @@ _TOLERANCE: Final = 2
 _WHOLE_RANGE: Final = Quantization(1 / 127.5, 0)
 _MUCH_LOST_DB: Final = 0.2
 _RUNTIMES: Final = ("tflite", "litert")
+_FLOAT_LAYERS: Final = "drawing_"
+"""Layers of the generator between the latent and what the picture is a linear map of: few values that say all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def convert(
     on_stage("quantizing the generator")
     known = reference.encode(run.calibration, latent, range(len(run.calibration)))
     samples = _generator_samples(known[:, _pose_length(run) :], latent)
-    generator = quantize(run.generator, samples, int8_edges=False)
+    generator = quantize(run.generator, samples, int8_edges=False, float_layers=_FLOAT_LAYERS)
     operators = {ENCODER: read_operators(encoder.content), GENERATOR: read_operators(generator.content)}
     _check_operators(operators)
     on_stage("float reference")

@@ -71,6 +71,7 @@ class _Operator:
     output: int
     output_name: str
     output_scale: float
+    """Of its int8 values; 0 where they stay float."""
     output_zero_point: int
     interpreter: Interpreter
 
@@ -104,8 +105,8 @@ def layer_errors(float_content: bytes, int8_content: bytes, samples: Sequence[Fl
             fix="convert without --layers",
         )
     traces = [_trace(reference, np.asarray(sample, np.float32)[np.newaxis]) for sample in samples]
-    # What only moves values makes no error of its own.
-    working = [at for at, one in enumerate(reference) if one.name not in _MOVES]
+    # What only moves values makes no error of its own, and neither does what stays in float.
+    working = [at for at, one in enumerate(quantized) if one.name not in _MOVES and one.output_scale]
     squares = [_output_square(reference, quantized, at, traces) for at in working]
     total = sum(squares) + _SMALL
     found = [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import contextlib
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +37,9 @@ class QuantizedModel:
     """Oldest TFLite release that can run it, by the converter's own account."""
 
 
-def quantize(saved_model: Path, samples: Iterable[npt.NDArray[np.float32]], *, int8_edges: bool) -> QuantizedModel:
+def quantize(
+    saved_model: Path, samples: Iterable[npt.NDArray[np.float32]], *, int8_edges: bool, float_layers: str = ""
+) -> QuantizedModel:
     """Quantizes a model with one input and one output.
 
     Weights are per channel in convolutions and per tensor in dense layers: per-channel dense weights would be an
@@ -45,14 +49,38 @@ def quantize(saved_model: Path, samples: Iterable[npt.NDArray[np.float32]], *, i
         saved_model: Folder of the SavedModel, with the signature `serve` for a single sample.
         samples: Real inputs without the batch dimension, float32; they set the ranges of all activations.
         int8_edges: Whether input and output are int8; else they are float32 with the quantization inside.
+        float_layers: What the names of the layers begin with that stay float32, if there are any: the first ones of a
+            model with float32 edges (docs/adr/0003-int8-only.md). None when empty.
 
     Raises:
         ConversionError: The converter fails.
     """
+    samples = list(samples)
     converter = _calibrated(saved_model, samples)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8 if int8_edges else tf.float32
-    return _described(_converted(converter, saved_model))
+    quantized = _described(_converted(converter, saved_model))
+    kept = _operators_of(quantized.content, float_layers) if float_layers else []
+    return replace(quantized, content=_mixed(converter, kept, saved_model)) if kept else quantized
+
+
+def _operators_of(content: bytes, prefix: str) -> list[str]:
+    """Returns what the converter calls the outputs of the layers whose names begin like that."""
+    graph = schema.ModelT.InitFromPackedBuf(content, 0).subgraphs[0]
+    outputs = [graph.tensors[operator.outputs[0]].name.decode() for operator in graph.operators]
+    return [name for name in outputs if any(part.startswith(prefix) for part in name.split(";")[0].split("/"))]
+
+
+def _mixed(converter: Any, kept: list[str], saved_model: Path) -> bytes:
+    """Returns the model with some operators in float32."""
+    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=kept)
+    with _explained(saved_model), native_stderr_hidden(), warnings.catch_warnings():
+        # The class does more than is asked of it here, with an interpreter that warns of its own end.
+        warnings.simplefilter("ignore", UserWarning)
+        quantizer = tf.lite.experimental.QuantizationDebugger(
+            converter=converter, debug_dataset=converter.representative_dataset, debug_options=options
+        )
+        return bytes(quantizer.get_nondebug_quantized_model())
 
 
 def to_float(saved_model: Path) -> bytes:
@@ -98,9 +126,14 @@ def _calibrated(saved_model: Path, samples: Iterable[npt.NDArray[np.float32]]) -
 
 
 def _converted(converter: Any, saved_model: Path) -> bytes:
+    with _explained(saved_model), native_stderr_hidden():
+        return bytes(converter.convert())
+
+
+@contextlib.contextmanager
+def _explained(saved_model: Path) -> Iterator[None]:
     try:
-        with native_stderr_hidden():
-            return bytes(converter.convert())
+        yield
     except (ValueError, RuntimeError) as error:
         raise ConversionError(
             f"{saved_model.name} cannot be quantized ({str(error).strip().splitlines()[-1]:.200})",

@@ -170,9 +170,10 @@ class Trainer(TrainingLoop):
         self._optimizer.learning_rate.assign(phase.learning_rate)
         self._encoder_optimizer.learning_rate.assign(phase.learning_rate * config.encoder_rate)
         batch = self._batch(rows)
-        values = self._draw_step(*batch, seed, adversarial=phase.adversarial)
+        values, generated = self._draw_step(*batch, seed, adversarial=phase.adversarial)
         if phase.adversarial:
-            values |= self._critic_step(*batch, seed, penalized=phase.r1)
+            _crops, targets, _plates, weights = batch
+            values |= self._critic_step(generated, targets, weights, seed, penalized=phase.r1)
         return {name: float(value) for name, value in values.items()}
 
     def _batch(self, rows: npt.NDArray[np.int64]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -196,7 +197,8 @@ class Trainer(TrainingLoop):
         seed: tf.Tensor,
         *,
         adversarial: bool,
-    ) -> dict[str, tf.Tensor]:
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """Trains encoder and generator; returns the losses, and the renderings for the discriminator to judge."""
         config = self.recipe.train
         wanted = _real(targets)
         half = config.latent_noise_steps * LATENT_STEP
@@ -213,8 +215,9 @@ class Trainer(TrainingLoop):
             if self.recipe.model.moving:
                 values["coverage"] = tf.reduce_mean(tf.abs(drawn[..., 3:] - wanted[..., 3:]) * seen)
                 total += config.coverage_weight * values["coverage"]
+            generated = composed * seen
             if adversarial:
-                generated = tf.concat([composed * seen, self._from_prior(plates, seed)], 0)
+                generated = tf.concat([generated, self._from_prior(plates, seed)], 0)
                 looks = self.discriminator(self._patches(generated, seed + 2), training=False)
                 values["adversarial"] = losses.generator_loss(looks)
                 total += config.adversarial_weight * values["adversarial"]
@@ -225,23 +228,15 @@ class Trainer(TrainingLoop):
         self._optimizer.apply_gradients(zip(gradients[count:], self._drawing, strict=True))
         for average, variable in zip(self._average, self._trained, strict=True):
             average.assign(config.ema * average + (1 - config.ema) * tf.convert_to_tensor(variable))
-        return {"loss": total, **values}
+        return {"loss": total, **values}, generated
 
     def _critic_update(
-        self,
-        crops: tf.Tensor,
-        targets: tf.Tensor,
-        plates: tf.Tensor,
-        weights: tf.Tensor,
-        seed: tf.Tensor,
-        *,
-        penalized: bool,
+        self, renderings: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, seed: tf.Tensor, *, penalized: bool
     ) -> dict[str, tf.Tensor]:
+        """Trains the discriminator on what the generator has just drawn beside what is real."""
         config = self.recipe.train
         seen = tf.cast(weights > 0, tf.float32)
-        latents = self._latents(tf.cast(crops, tf.float32) / 255, training=False)
-        composed = self._composed(self.generator(latents, training=False), plates) * seen
-        generated = self._patches(tf.concat([composed, self._from_prior(plates, seed)], 0), seed + 4)
+        generated = self._patches(renderings, seed + 4)
         wanted = self._patches(_real(targets)[..., :3] * seen, seed + 5)
         variables = self.discriminator.trainable_variables
         with tf.GradientTape() as tape:
