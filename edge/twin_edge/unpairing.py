@@ -71,13 +71,21 @@ def unpair(broker: BrokerConfig, twin: TwinId, *, everything: bool = False) -> i
         # What we may not read we may still write.
         for topic in sorted({announced, *kept}):
             message = Outbound(topic, b"", qos=1, retain=True)
-            if not client.publish(message) and not (client.wait_acked(_ACK_S) and client.publish(message)):
+            if not client.publish(message) and not (_is_acknowledged(client) and client.publish(message)):
                 raise refusal
-        if not client.wait_acked(_ACK_S) or _kept(client, listener, filters):
+        if not _is_acknowledged(client) or _kept(client, listener, filters):
             raise refusal
         return len(kept)
     finally:
         client.close()
+
+
+def _is_acknowledged(client: MqttClient) -> bool:
+    """Waits until the broker has taken everything; returns whether it has."""
+    deadline_s = time.monotonic() + _ACK_S
+    while client.connected and client.stats().queued and time.monotonic() < deadline_s:
+        time.sleep(_POLL_S)
+    return client.connected and not client.stats().queued
 
 
 def _kept(client: MqttClient, listener: _Retained, filters: list[str]) -> set[str]:

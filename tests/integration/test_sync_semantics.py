@@ -159,6 +159,7 @@ def test_a_missing_thing_is_made_again(device, raw_client):
 
 @pytest.mark.usefixtures("device")
 def test_operations_by_request_and_by_live_message(raw_client):
+    hears(raw_client, TOPICS.avail)
     raw_client.publish(TOPICS.request, strict_json.dump({"id": "1", "op": "ping"}), qos=1)
     assert json.loads(hears(raw_client, TOPICS.answer))["ok"] is True
     raw_client.publish(TOPICS.request, strict_json.dump({"id": "2", "op": "dance"}), qos=1)
