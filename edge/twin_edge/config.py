@@ -17,15 +17,18 @@ DEFAULT_BROKER: Final = "mqtt://localhost:1883"
 BUNDLES_FOLDER: Final = Path("bundles")
 _NAMESPACE: Final = "org.twin-edge"
 _MAX_FILE_BYTES: Final = 64 * 1024
-_MAX_FPS: Final = 1000.0
+MAX_FPS: Final = 1000.0
 _MAX_FRAMES: Final = 2**32 - 1
 _MAX_DURATION_S: Final = 1e9
 _MAX_THREADS: Final = 16
-_MAX_GAP_EVERY: Final = 100
-_MAX_BATCH_MS: Final = 10_000.0
+MAX_GAP_EVERY: Final = 100
+MAX_BATCH_MS: Final = 10_000.0
 _MAX_QUALITY: Final = 7
-_MAX_KBPS: Final = 1e6
+MAX_KBPS: Final = 1e6
 _CODECS: Final = ("delta", "raw")
+RENDERING: Final = "rendering"
+CAMERA: Final = "camera"
+_SOURCES: Final = (RENDERING, CAMERA)
 _MAX_DEVICE: Final = 64
 _MIN_SPOOL_MB: Final = 0.25
 _MAX_SPOOL_MB: Final = 4096.0
@@ -65,6 +68,14 @@ class RunConfig:
     """Level of the codec `delta`, 0-7 and as many as the bundle has; 0 is the finest. With `kbps`, the first one."""
     kbps: float | None = None
     """Rate to keep to by choosing the level, packets with their headers, kbit/s, above 0; None keeps to `quality`."""
+    preview: bool = False
+    """Whether a picture for people is published every 5 s at most; can be switched from afar."""
+    preview_source: str = RENDERING
+    """What it shows: `rendering`, or `camera`, which lets frames of the camera leave the device."""
+    homeassistant: bool = True
+    """Whether the device is announced to Home Assistant."""
+    ditto: bool = True
+    """Whether the device makes itself known to Eclipse Ditto, and asks it what is desired."""
     wait_for_broker: bool = False
     """Whether to start without a broker and keep trying, as a service does."""
     ca_file: Path | None = None
@@ -77,19 +88,21 @@ class RunConfig:
     """Where it waits on the disk; beside the counters when None."""
 
     def __post_init__(self) -> None:
-        _check("fps", self.fps, above=0.0, most=_MAX_FPS, infinite=True)
+        _check("fps", self.fps, above=0.0, most=MAX_FPS, infinite=True)
         _check("frames", self.frames, above=0, most=_MAX_FRAMES)
         _check("duration-s", self.duration_s, above=0.0, most=_MAX_DURATION_S)
         _check("threads", self.threads, above=0, most=_MAX_THREADS)
-        _check("gap-every", self.gap_every, above=0, most=_MAX_GAP_EVERY)
+        _check("gap-every", self.gap_every, above=0, most=MAX_GAP_EVERY)
 
-        _check("batch-ms", self.batch_ms, least=0, most=_MAX_BATCH_MS)
+        _check("batch-ms", self.batch_ms, least=0, most=MAX_BATCH_MS)
         _check("quality", self.quality, least=0, most=_MAX_QUALITY)
-        _check("kbps", self.kbps, above=0.0, most=_MAX_KBPS)
+        _check("kbps", self.kbps, above=0.0, most=MAX_KBPS)
         if self.spool_mb:
             _check("spool-mb", self.spool_mb, least=_MIN_SPOOL_MB, most=_MAX_SPOOL_MB)
         if self.codec not in _CODECS:
             raise ConfigError(f"codec is {self.codec!r:.40}", fix=f"choose {' or '.join(_CODECS)}")
+        if self.preview_source not in _SOURCES:
+            raise ConfigError(f"preview-source is {self.preview_source!r:.40}", fix=f"choose {' or '.join(_SOURCES)}")
 
     @property
     def twin_name(self) -> str:
@@ -165,8 +178,8 @@ def parse_fps(value: object) -> float:
         fps = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
     except ValueError:
         fps = math.nan
-    if not 0 < fps <= _MAX_FPS:
-        raise ConfigError(f"fps is {value!r:.40}", fix=f"give a number above 0 up to {_MAX_FPS:g}, or max")
+    if not 0 < fps <= MAX_FPS:
+        raise ConfigError(f"fps is {value!r:.40}", fix=f"give a number above 0 up to {MAX_FPS:g}, or max")
     return fps
 
 

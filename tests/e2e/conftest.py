@@ -102,6 +102,9 @@ class Ear:
     def values(self, end):
         return [json.loads(payload)["value"] for _, topic, payload in self.heard.copy() if topic.endswith(end)]
 
+    def publish(self, topic, payload):
+        self._client.publish(topic, payload, 1)
+
     def avail(self):
         return self.values("up/avail")
 

@@ -17,6 +17,7 @@ import math
 import random
 import threading
 import time
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -49,7 +50,8 @@ class Capture:
     def __init__(self, camera: Camera, config: CaptureConfig | None = None) -> None:
         self._camera = camera
         self._config = config if config is not None else CaptureConfig()
-        self._lossless = self._config.fps == math.inf and not camera.live
+        self._fps = self._config.fps
+        self._lossless = self._fps == math.inf and not camera.live
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -77,6 +79,21 @@ class Capture:
         with self._changed:
             self._watch(time.monotonic())
             return self._state
+
+    def set_fps(self, fps: float | None) -> None:
+        """Changes the pace, from any thread; the next frame comes by the new one.
+
+        Args:
+            fps: See `CaptureConfig.fps`.
+
+        Raises:
+            ConfigError: It is out of range.
+        """
+        replace(self._config, fps=fps)
+        with self._changed:
+            self._fps = fps
+            self._lossless = fps == math.inf and not self._camera.live
+            self._changed.notify_all()
 
     def stats(self) -> CaptureStats:
         """What has been counted since the start."""
@@ -284,10 +301,17 @@ class Capture:
             self._enter(CaptureState.OPENING)
         try:
             self._camera.open()
-            pacer = pacer_for(self._config.fps, self._camera.fps, live=self._camera.live)
+            fps = self._fps
+            pacer = pacer_for(fps, self._camera.fps, live=self._camera.live)
             first = True
             while not self._stopping.is_set():
-                if not self._camera.live and self._stopping.wait(pacer.wait_s(time.monotonic())):
+                if not self._camera.live:
+                    self._wait_for_pace(pacer, fps)
+                if fps != self._fps:
+                    fps = self._fps
+                    pacer = pacer_for(fps, self._camera.fps, live=self._camera.live)
+                    continue
+                if self._stopping.is_set():
                     return
                 frame = self._read()
                 if frame is None:
@@ -296,6 +320,13 @@ class Capture:
                 first = False
         finally:
             self._camera.close()
+
+    def _wait_for_pace(self, pacer: Pacer, fps: float | None) -> None:
+        """Waits until the next frame is due, the capture is stopped, or its pace is another one."""
+        wait_s = pacer.wait_s(time.monotonic())
+        if wait_s > 0.0:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping.is_set() or self._fps != fps, wait_s)
 
     def _read(self) -> Frame | None:
         """Reads a frame; None when a source that waits took too long for once."""

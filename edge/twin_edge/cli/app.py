@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from twin_edge import __version__
-from twin_edge.cli import bench, broker, imagine, inspect, record, replay, run, watch
+from twin_edge.cli import bench, broker, imagine, inspect, record, replay, run, unpair, watch
 
 _HELP = """Generative digital twins at the edge.
 
@@ -36,6 +36,7 @@ app.command("replay", help=replay.HELP)(replay.command)
 app.command("inspect", help=inspect.HELP)(inspect.command)
 app.command("bench", help=bench.HELP)(bench.command)
 app.command("imagine", help=imagine.HELP)(imagine.command)
+app.command("unpair", help=unpair.HELP)(unpair.command)
 app.command("broker", help=broker.HELP)(broker.command)
 
 

@@ -74,6 +74,21 @@ def command(
     kbps: Annotated[
         float | None, typer.Option(metavar="K", help="Choose the level by this rate instead, headers included.")
     ] = None,
+    preview: Annotated[
+        bool | None, typer.Option("--preview/--no-preview", help="Publish a picture every 5 s. Default: no preview")
+    ] = None,
+    preview_source: Annotated[
+        str | None,
+        typer.Option(metavar="WHAT", help="rendering, or camera: then frames leave the device. Default: rendering"),
+    ] = None,
+    homeassistant: Annotated[
+        bool | None,
+        typer.Option("--homeassistant/--no-homeassistant", help="Announce the device to Home Assistant. Default: yes"),
+    ] = None,
+    ditto: Annotated[
+        bool | None,
+        typer.Option("--ditto/--no-ditto", help="Make the device known to Eclipse Ditto. Default: yes"),
+    ] = None,
     wait_for_broker: Annotated[
         bool | None,
         typer.Option("--wait-for-broker/--no-wait-for-broker", help="Start without a broker and keep trying."),
@@ -111,6 +126,10 @@ def command(
         "batch_ms": batch_ms,
         "quality": quality,
         "kbps": kbps,
+        "preview": preview,
+        "preview_source": preview_source,
+        "homeassistant": homeassistant,
+        "ditto": ditto,
         "wait_for_broker": wait_for_broker,
         "ca_file": ca_file,
         "state_dir": state_dir,

@@ -20,9 +20,11 @@ from twin_edge.bundle import Bundle
 from twin_edge.cameras import Camera, Capture, CaptureConfig, CaptureState, open_camera
 from twin_edge.config import RunConfig
 from twin_edge.errors import CameraEndedError
+from twin_edge.runtime.applying import SettingsApplier
 from twin_edge.runtime.brokers import broker_for
 from twin_edge.runtime.events import EventWatch
 from twin_edge.runtime.frames import FrameWorker
+from twin_edge.runtime.parts import BATCH_MS, FPS, GAP_EVERY, KBPS, PREVIEW, QUALITY, RUN, DeviceParts
 from twin_edge.runtime.reporting import GapSchedule, ReportSchedule
 from twin_edge.runtime.sending import SendingConfig
 from twin_edge.runtime.spooling import engine_config
@@ -104,17 +106,25 @@ class DeviceRuntime:
             counters = stack.enter_context(self._counters())
             codec = Codec[config.codec.upper()]
             link_config = LinkConfig(
-                broker, wait=config.wait_for_broker, codec=codec, engine=engine_config(config, self._twin_id)
+                broker,
+                wait=config.wait_for_broker,
+                codec=codec,
+                engine=engine_config(config, self._twin_id),
+                births=not config.ditto,
             )
-            link = DeviceLink(link_config, self._twin_id, bundle, counters.session)
+            parts = DeviceParts(config, self._twin_id, bundle, counters.session, codec)
+            link = DeviceLink(link_config, self._twin_id, bundle, counters.session, parts.all, parts.operations)
             schedule = GapSchedule(config.gap_every)
             sending = SendingConfig(codec, config.batch_ms, config.quality, config.kbps)
-            worker = FrameWorker(twin, link, counters.session, schedule=schedule, sending=sending)
+            worker = FrameWorker(
+                twin, link, counters.session, schedule=schedule, sending=sending, on_rendered=parts.rendered
+            )
+            parts.answer_snapshots(worker)
             # The link comes before the camera: frames of a file must not pass by while it connects.
             link.start()
             capture = Capture(self._camera, CaptureConfig(fps=config.fps))
             events = EventWatch(moves=bool(bundle.manifest.state.pose))
-            service = _Service(worker, link, capture, counters, events, self._on_stats)
+            service = _Service(worker, link, capture, counters, events, parts, self._on_stats)
             reason = ERROR
             try:
                 capture.start()
@@ -200,6 +210,7 @@ class _Service:
         capture: Capture,
         counters: Counters,
         events: EventWatch,
+        parts: DeviceParts,
         on_stats: Callable[[RunStats], None] | None,
     ) -> None:
         self.worker = worker
@@ -207,7 +218,21 @@ class _Service:
         self.capture = capture
         self._counters = counters
         self._events = events
+        self._parts = parts
         self._on_stats = on_stats
+        self._running = True
+        self._applier = SettingsApplier(
+            parts.settings,
+            {
+                RUN: self._set_running,
+                FPS: lambda fps: capture.set_fps(fps or None),
+                QUALITY: worker.sender.set_quality,
+                KBPS: lambda kbps: worker.sender.set_kbps(kbps or None),
+                BATCH_MS: worker.sender.set_batch_ms,
+                GAP_EVERY: worker.schedule.set_every,
+                PREVIEW: parts.preview.switch,
+            },
+        )
         self._schedule = ReportSchedule()
         self._away = False
         self._fps = 0.0
@@ -231,11 +256,12 @@ class _Service:
             CameraEndedError: A finite source is over.
             CameraError: The camera is gone for good.
         """
+        self._applier.apply_wishes()
         frame = self.capture.get(_POLL_S)
-        if frame is not None:
+        if frame is not None and self._running:
             self._away = False
             self.worker.work(frame)
-        elif not self._away and self.capture.state in _AWAY:
+        elif not self._away and (not self._running or self.capture.state in _AWAY):
             self._away = True
             self.worker.camera_went_away()
         now_s = time.monotonic()
@@ -269,28 +295,34 @@ class _Service:
             self.link.event(event)
 
     def _report_if_due(self, now_s: float) -> None:
+        self._schedule.every_s = self._parts.report_every_s
         # Before the first measurement there are no figures to report, and a calm twin would leave zeros for a minute.
         if self._has_figures and self._schedule.may_send(now_s):
             gap, in_sync = self._reality(now_s)
-            if self._schedule.is_due(now_s, gap=gap, in_sync=in_sync, properties={}):
+            if self._schedule.is_due(now_s, gap=gap, in_sync=in_sync, properties=self._parts.settings.reported()):
                 self._report(gap, in_sync=in_sync)
 
     def _report(self, gap: float | None, *, in_sync: bool | None) -> None:
         worker = self.worker
         whole = worker.times.spreads(_STATS_FRAMES)["whole"]
-        self.link.report(
-            StateReport(
-                rev=self._counters.next_rev(),
-                seq=worker.seq,
-                time_us=worker.time_us,
-                gap=gap,
-                in_sync=in_sync,
-                fps=self._fps,
-                p50_ms=whole.p50_ms,
-                p95_ms=whole.p95_ms,
-                dropped=self.capture.stats().dropped,
-            )
+        report = StateReport(
+            rev=self._counters.next_rev(),
+            seq=worker.seq,
+            time_us=worker.time_us,
+            gap=gap,
+            in_sync=in_sync,
+            fps=self._fps,
+            p50_ms=whole.p50_ms,
+            p95_ms=whole.p95_ms,
+            dropped=self.capture.stats().dropped,
+            settings=self._parts.settings.reported(),
+            probes=self._parts.take_probe(),
         )
+        self.link.report(report)
+        self._parts.reported(report)
+
+    def _set_running(self, running: bool) -> None:  # noqa: FBT001 - a switch
+        self._running = running
 
     def _reality(self, now_s: float) -> tuple[float | None, bool | None]:
         """Returns recent gap and whether reality is where the twin is; None for both while no frames come."""

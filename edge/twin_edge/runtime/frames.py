@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from twin_edge.cameras import Frame
 from twin_edge.images import Image
 from twin_edge.runtime.reporting import GapSchedule, RecentGap, SyncJudge
-from twin_edge.runtime.sending import PacketSink, SendingConfig, StateSender
+from twin_edge.runtime.sending import PacketSink, SendingConfig, State, StateSender
 from twin_edge.runtime.stats import STAGES
 from twin_edge.stage_times import StageTimes
 from twin_edge.twin import Twin
+from twin_edge.twin.packet import Flags, Packet
 
 _U32: Final = 0xFFFF_FFFF
 _MS: Final = 1e3
@@ -33,12 +34,14 @@ class FrameWorker:
         session: Number of this process start.
         schedule: Which frames are rendered and measured; all of them when None.
         sending: How states are sent; as `SendingConfig` has it when None.
+        on_rendered: Gets each frame that was rendered, with its rendering, uint8 RGB of shape (height, width, 3).
 
     Raises:
         ConfigError: The bundle has no such quality.
 
     Attributes:
         session: Number of this process start.
+        schedule: Which frames are rendered and measured.
         sender: What sends the states.
         times: How long the stages took.
         judge: Whether reality is where the twin is.
@@ -56,18 +59,21 @@ class FrameWorker:
         *,
         schedule: GapSchedule | None = None,
         sending: SendingConfig | None = None,
+        on_rendered: Callable[[Frame, Image], None] | None = None,
     ) -> None:
         spec = twin.bundle.manifest.view
         self._twin = twin
         self.session = session
         self.sender = StateSender(sink, twin.bundle, session, sending or SendingConfig())
         self._view: Image = np.zeros((spec.height, spec.width, 3), np.uint8)
-        self._state: npt.NDArray[np.int8] = np.zeros(twin.state_length, np.int8)
+        self._state: State = np.zeros(twin.state_length, np.int8)
         self._following = False
         self.times = StageTimes(STAGES)
         self.judge = SyncJudge()
         self.recent_gap = RecentGap()
-        self._schedule = schedule or GapSchedule(1)
+        self.schedule = schedule or GapSchedule(1)
+        self._on_rendered = on_rendered
+        self._latest: tuple[State, int, int] | None = None
         self.frames = 0
         self.measured = 0
         self.time_us = 0
@@ -96,14 +102,17 @@ class FrameWorker:
         encoded = clock()
         self.frames += 1
         self.time_us = frame.time_us
+        self._latest = (self._state, self.seq, frame.time_us)
         self.sender.put(self._state, self.seq, self.time_us, time.monotonic())
         published = clock()
         rendered = end = np.nan
-        if self._schedule.is_due(time.monotonic()):
+        if self.schedule.is_due(time.monotonic()):
             rendering = twin.render(self._state)
             rendered = clock()
             self._take_gap(twin.compare(view, rendering).score, time.monotonic())
             end = clock()
+            if self._on_rendered is not None:
+                self._on_rendered(frame, rendering)
         row = self.times.next_row()
         row[0] = age_ms
         row[1] = (viewed - start) * _MS
@@ -114,6 +123,14 @@ class FrameWorker:
         row[6] = (clock() - start) * _MS
         row[7] = row[0] + row[6]
 
+    def snapshot(self) -> Packet | None:
+        """Returns the latest state as a raw key packet, for any thread; None before the first one."""
+        if self._latest is None:
+            return None
+        state, seq, time_us = self._latest
+        model = self._twin.bundle.model_id
+        return Packet(model, self.session, seq, time_us, state[np.newaxis], flags=Flags.KEY)
+
     def publish_last(self) -> None:
         """Publishes the latest state once more as a key packet, for those who come when the device has gone."""
         if self.frames:
@@ -123,7 +140,7 @@ class FrameWorker:
         """Forgets what was known about reality."""
         self.judge, self.recent_gap = SyncJudge(), RecentGap()
         self._following = False
-        self._schedule.restart()
+        self.schedule.restart()
 
     def _take_gap(self, gap: float, now_s: float) -> None:
         self.measured += 1
@@ -131,4 +148,4 @@ class FrameWorker:
         # What looks like nothing known may be the subject, lost: it is looked for from the start.
         self._following = in_sync
         self.recent_gap.add(gap, now_s)
-        self._schedule.measured(gap, now_s, in_sync=in_sync)
+        self.schedule.measured(gap, now_s, in_sync=in_sync)

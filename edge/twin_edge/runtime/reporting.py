@@ -43,6 +43,10 @@ class GapSchedule:
         self._every = every
         self.restart()
 
+    def set_every(self, every: int) -> None:
+        """Changes how often a frame is measured: every n-th, at least 1."""
+        self._every = every
+
     def restart(self) -> None:
         """Forgets what was measured, so that the next frame is due."""
         self._skipped = 0
@@ -135,9 +139,13 @@ class ReportSchedule:
     The gap is a place among normal frames, so while all is well it wanders by itself: there a change counts from 0.1
     on, and from 0.02 on where the gap was, or is, 0.9 or more. A change of `in_sync`, of a property that is not a
     number, or of any property's number at all counts always.
+
+    Attributes:
+        every_s: Seconds between two reports at least, above 0; may be set.
     """
 
     def __init__(self) -> None:
+        self.every_s = REPORT_EVERY_S
         self._sent_s = -np.inf
         self._gap: float | None = None
         self._in_sync: bool | None = None
@@ -145,7 +153,7 @@ class ReportSchedule:
 
     def may_send(self, now_s: float) -> bool:
         """Returns whether the last report was long enough ago, at a monotonic time in seconds."""
-        return now_s - self._sent_s >= REPORT_EVERY_S
+        return now_s - self._sent_s >= self.every_s
 
     def is_due(
         self,

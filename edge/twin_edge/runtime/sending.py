@@ -111,18 +111,15 @@ class StateSender:
     """
 
     def __init__(self, sink: PacketSink, bundle: Bundle, session: int, config: SendingConfig) -> None:
-        levels = len(bundle.codec.levels)
-        if config.quality >= levels:
-            raise ConfigError(
-                f"quality is {config.quality}, the bundle has the levels 0-{levels - 1}", fix="choose one of them"
-            )
+        self._levels = len(bundle.codec.levels)
         self._sink = sink
-        tables = bundle.codec if config.codec == Codec.DELTA else None
+        self._tables = tables = bundle.codec if config.codec == Codec.DELTA else None
         self._writer = PacketWriter(bundle.model_id, session, tables, batch_ms=config.batch_ms)
-        self._writer.level = config.quality
-        self._rate = None if tables is None or config.kbps is None else RateControl(tables, config.quality, config.kbps)
+        self._kbps: float | None = None
+        self._rate: RateControl | None = None
         self._is_coded = tables is not None
-        self._batch_s = config.batch_ms / 1e3
+        self.set_quality(config.quality)
+        self.set_kbps(config.kbps)
         self._key_s = -np.inf
         self._waiting_since_s: float | None = None
         self.states = self.packets = self.payload_bytes = 0
@@ -131,6 +128,34 @@ class StateSender:
     def level(self) -> int:
         """Level of the next packet."""
         return self._writer.level
+
+    @property
+    def batch_ms(self) -> float:
+        """How long a state may wait for others, milliseconds."""
+        return self._writer.batch_ms
+
+    def set_batch_ms(self, batch_ms: float) -> None:
+        """Changes how long a state may wait for others, milliseconds, 0-10000."""
+        self._writer.batch_ms = batch_ms
+
+    def set_quality(self, quality: int) -> None:
+        """Changes the level, or that from which a rate is kept to.
+
+        Raises:
+            ConfigError: The bundle has no such level.
+        """
+        if quality >= self._levels:
+            raise ConfigError(
+                f"quality is {quality}, the bundle has the levels 0-{self._levels - 1}", fix="choose one of them"
+            )
+        self._writer.level = quality
+        self.set_kbps(self._kbps)
+
+    def set_kbps(self, kbps: float | None) -> None:
+        """Changes the rate to keep to, kbit/s, above 0; None keeps to the level that there is now."""
+        self._kbps = kbps
+        tables = self._tables
+        self._rate = None if tables is None or kbps is None else RateControl(tables, self._writer.level, kbps)
 
     @property
     def packet_bytes(self) -> int:
@@ -173,7 +198,7 @@ class StateSender:
 
     def send_overdue(self, now_s: float) -> None:
         """Sends what has waited long enough, because no frame comes that would send it."""
-        if self._waiting_since_s is not None and now_s - self._waiting_since_s >= self._batch_s:
+        if self._waiting_since_s is not None and now_s - self._waiting_since_s >= self.batch_ms / 1e3:
             self._waiting_since_s = None
             self._publish(self._writer.flush(), now_s)
 
@@ -199,7 +224,7 @@ class StateSender:
         for packet in packets:
             if packet.flags & Flags.KEY:
                 # A cut made it by itself, when its first state came.
-                self._key_s = max(self._key_s, now_s - self._batch_s)
+                self._key_s = max(self._key_s, now_s - self.batch_ms / 1e3)
             self.packets += 1
             self.states += len(packet.states)
             self.payload_bytes += packet.payload_bytes

@@ -31,6 +31,7 @@ def test_every_field_is_a_key(tmp_path):
         "frames": "3", "duration-s": "1", "threads": "2", "wait-for-broker": "true", "ca-file": '"ca.pem"',
         "state-dir": '"state"', "gap-every": "1", "codec": '"raw"', "batch-ms": "0", "quality": "0", "kbps": "0.5",
         "spool-mb": "0.5", "spool-dir": '"spool"',
+        "preview": "true", "preview-source": '"camera"', "homeassistant": "false", "ditto": "false",
     }  # fmt: skip
     assert set(lines) == {item.name.replace("_", "-") for item in fields(RunConfig)}
     config = load_run_config(write(tmp_path, "\n".join(f"{key} = {value}" for key, value in lines.items())), {})
@@ -51,6 +52,7 @@ def test_every_field_is_a_key(tmp_path):
         ("quality = 9", ["twin.toml", "quality is 9", "from 0 up to 7"]),
         ("spool-mb = 0.1", ["twin.toml", "spool-mb is 0.1", "from 0.25 up to 4096"]),
         ("kbps = 0", ["twin.toml", "kbps is 0", "above 0"]),
+        ('preview-source = "film"', ["twin.toml", "preview-source is 'film'", "rendering or camera"]),
         ('codec = "zip"', ["twin.toml", "codec is 'zip'", "delta or raw"]),
         ("gap-every = 0", ["twin.toml", "gap-every is 0", "100"]),
         ("duration-s = nan", ["duration-s is nan"]),

@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from paho.mqtt.client import topic_matches_sub
 
 from twin_edge.bundle.archive import Bundle
-from twin_edge.errors import ConfigError, SyncError
+from twin_edge.errors import ConfigError, MessageError, SyncError
+from twin_edge.sync.device.operations import Operations
 from twin_edge.sync.device.part import LinkPart
 from twin_edge.sync.device.presence import Presence
 from twin_edge.sync.device.requests import RequestGate, answer_to
@@ -62,6 +63,8 @@ class LinkConfig:
     """Requests that are carried out per second, above 0; the others are dropped and counted."""
     codec: Codec = Codec.RAW
     """How the packets code their states, which is said to subscribers."""
+    births: bool = True
+    """Whether to say on each connect what the device is; not if one of the parts says it."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     """How what waits for the broker is kept; in memory only unless it names a folder."""
 
@@ -116,6 +119,7 @@ class DeviceLink:
         bundle: What the states are made with.
         session: Number of this process start, from `Counters`.
         parts: Further features of the link, in the order in which they have their say.
+        operations: What can be asked of the device; the link adds its own, `ping` and `resync`.
     """
 
     def __init__(
@@ -125,6 +129,7 @@ class DeviceLink:
         bundle: Bundle,
         session: int,
         parts: Sequence[LinkPart] = (),
+        operations: Operations | None = None,
     ) -> None:
         self._config = config
         self._twin = twin_id
@@ -148,6 +153,9 @@ class DeviceLink:
         self._online_at_latest = self._greet_at_latest = 0.0
         self._seq = self._sent = self._skipped = self._events = 0
         self._numbering = threading.Lock()
+        self._operations = operations or Operations()
+        self._operations.add("ping", lambda _request: {})
+        self._operations.add("resync", self._want_key)
         for part in self._parts:
             part.attach(self.send)
 
@@ -337,11 +345,13 @@ class DeviceLink:
         if self._greeted:
             return
         self._greeted = True
-        for message in (self._birth, self._codec, self._key, self._state):
-            if message is not None:
-                self.send(message, Delivery.GREETING)
+        if self._config.births:
+            self.send(self._birth, Delivery.GREETING)
         for part in self._parts:
             self._client.guard("part", part.connected)
+        for message in (self._codec, self._key, self._state):
+            if message is not None:
+                self.send(message, Delivery.GREETING)
         if self._upload is not None:
             self._upload.connected()
         self._resync.set()
@@ -368,15 +378,20 @@ class DeviceLink:
 
     def _carry_out(self, request: Request, message: Inbound) -> None:
         error = ""
-        if request.op == "resync":
-            self._resync.set()
-            if request.bundle and self._upload is not None:
-                self._upload.requested()
-            if request.bundle:
-                self.send(self._codec, Delivery.STATE)
-        elif request.op != "ping":
-            error = f"this device does not know the op {request.op}"
+        more: dict[str, Any] = {}
+        try:
+            more = dict(self._operations.run(request))
+        except MessageError as refusal:
+            error = refusal.message
         topic, correlation = answer_to(message, self._topics)
         now_us = time.time_ns() // 1000
-        answer = build_answer(request, error=error, session=self._session, seq=self._seq, time_us=now_us)
+        answer = build_answer(request, error=error, session=self._session, seq=self._seq, time_us=now_us, more=more)
         self.send(Outbound(topic, answer, qos=1, correlation=correlation), Delivery.CRITICAL)
+
+    def _want_key(self, request: Request) -> Mapping[str, Any]:
+        self._resync.set()
+        if request.bundle and self._upload is not None:
+            self._upload.requested()
+        if request.bundle:
+            self.send(self._codec, Delivery.STATE)
+        return {}

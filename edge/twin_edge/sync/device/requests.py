@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from twin_edge.errors import MessageError
+from twin_edge.sync.device.rate import RateLimit
 from twin_edge.sync.mqtt.transport import Inbound
 from twin_edge.sync.wire.messages import Request, parse_request
 from twin_edge.sync.wire.topics import PREFIX, Topics
@@ -29,11 +30,7 @@ class RequestGate:
     """
 
     def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate = per_second
-        self._clock = clock
-        self._burst = max(per_second, 1.0)
-        self._tokens = self._burst
-        self._at = clock()
+        self._limit = RateLimit(per_second, clock)
         self._seen: deque[str] = deque(maxlen=_REMEMBERED)
         self.accepted = 0
         self.refused = 0
@@ -48,13 +45,9 @@ class RequestGate:
         return request
 
     def _admit(self, message: Inbound) -> Request | None:
-        now = self._clock()
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
-        self._at = now
         # A retained request would be carried out again at every connect.
-        if message.retained or self._tokens < 1:
+        if message.retained or not self._limit.take():
             return None
-        self._tokens -= 1
         try:
             request = parse_request(message.payload)
         except MessageError as error:

@@ -13,7 +13,13 @@ from twin_edge.sync.wire.topics import TwinId
 
 
 def merge_command(
-    twin: TwinId, path: str, value: Mapping[str, Any], correlation: str, condition: str | None = None
+    twin: TwinId,
+    path: str,
+    value: Mapping[str, Any],
+    correlation: str,
+    condition: str | None = None,
+    *,
+    answers: bool = False,
 ) -> bytes:
     """Returns a merge command (RFC 7396: null deletes, what is not named stays).
 
@@ -23,12 +29,15 @@ def merge_command(
         value: What to merge there.
         correlation: Correlation id, which Ditto's schema asks for.
         condition: RQL that must hold in the thing, or nothing is changed.
+        answers: Whether Ditto shall respond, on `down/ditto`.
     """
     headers: dict[str, Any] = {
         "content-type": "application/merge-patch+json",
-        "response-required": False,
+        "response-required": answers,
         "correlation-id": correlation,
     }
+    if answers:
+        headers["reply-to"] = twin.topics.ditto_in
     if condition is not None:
         headers["condition"] = condition
     return strict_json.dump({"topic": twin.topics.merge, "headers": headers, "path": path, "value": value})

@@ -23,6 +23,7 @@ from twin_edge.sync.wire.reading import (
     NAME,
     TEXT,
     U32,
+    Scalar,
     an_object,
     parse_object,
     reading,
@@ -59,7 +60,7 @@ class StateReport:
     """Reality gap, 0-1; None when it is not measured."""
     in_sync: bool | None = None
     """Whether reality is where the twin is; None when that is not known."""
-    properties: Mapping[str, float | int | bool | str] = field(default_factory=dict)
+    properties: Mapping[str, Scalar] = field(default_factory=dict)
     """Properties read from the state, by name; at most 64."""
     fps: float = 0.0
     """States per second."""
@@ -69,6 +70,10 @@ class StateReport:
     """95th percentile of it, milliseconds."""
     dropped: int = 0
     """Frames dropped since the start."""
+    settings: Mapping[str, Scalar] = field(default_factory=dict)
+    """What the settings are, by key; at most 64."""
+    probes: bool = False
+    """Whether Eclipse Ditto is asked for a response, on `down/ditto`: it keeps silent about errors otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +138,7 @@ class HeardReport:
     """Reality gap, 0-1; None when it was not measured."""
     in_sync: bool | None
     """Whether reality is where the twin is; None when that is not known."""
-    properties: Mapping[str, float | int | bool | str]
+    properties: Mapping[str, Scalar]
     """Properties by name."""
 
 
@@ -160,24 +165,27 @@ def build_avail(twin: TwinId, availability: Availability) -> bytes:
     return merge_command(twin, "/features/link/properties", value, f"a{availability.session}")
 
 
+def codec_value(bundle: Bundle, codec: Codec) -> dict[str, Any]:
+    """Returns what the packets need to be read, as JSON."""
+    state = bundle.manifest.state
+    return {
+        "schema": SCHEMA,
+        "bundle": bundle.digest,
+        "name": bundle.manifest.name,
+        "state": {
+            "pose": list(state.pose),
+            "latent": state.latent,
+            "scale": state.scale,
+            "zero_point": state.zero_point,
+        },
+        "codec": codec.name.lower(),
+        "software": software(),
+    }
+
+
 def build_codec(bundle: Bundle, codec: Codec) -> bytes:
     """Returns the payload of `up/codec`."""
-    state = bundle.manifest.state
-    return strict_json.dump(
-        {
-            "schema": SCHEMA,
-            "bundle": bundle.digest,
-            "name": bundle.manifest.name,
-            "state": {
-                "pose": list(state.pose),
-                "latent": state.latent,
-                "scale": state.scale,
-                "zero_point": state.zero_point,
-            },
-            "codec": codec.name.lower(),
-            "software": software(),
-        }
-    )
+    return strict_json.dump(codec_value(bundle, codec))
 
 
 def build_birth(twin: TwinId, session: int, bundle: Bundle, codec: Codec) -> bytes:
@@ -195,12 +203,10 @@ def build_birth(twin: TwinId, session: int, bundle: Bundle, codec: Codec) -> byt
     return merge_command(twin, "/", {"attributes": attributes}, f"b{session}")
 
 
-def build_state(twin: TwinId, session: int, report: StateReport, spool: SpoolReport | None = None) -> bytes:
-    """Returns the payload of `up/state`; numbers that JSON cannot hold are left out.
+def report_value(report: StateReport, spool: SpoolReport | None = None) -> dict[str, Any]:
+    """Returns a state report as the features of a Ditto thing; numbers that JSON cannot hold are left out.
 
     Args:
-        twin: Whose state it is.
-        session: The device's process start.
         report: What the runtime says.
         spool: What waits for the broker; nothing when None.
     """
@@ -216,7 +222,7 @@ def build_state(twin: TwinId, session: int, report: StateReport, spool: SpoolRep
     properties = {
         name: value for name, value in report.properties.items() if not isinstance(value, float) or math.isfinite(value)
     }
-    value = {
+    value: dict[str, Any] = {
         "twin": {"properties": about},
         "infer": {
             "properties": {
@@ -232,10 +238,26 @@ def build_state(twin: TwinId, session: int, report: StateReport, spool: SpoolRep
     }
     if properties:
         value["properties"] = {"properties": properties}
+    if report.settings:
+        value["config"] = {"properties": dict(report.settings)}
+    return value
+
+
+def build_state(twin: TwinId, session: int, report: StateReport, spool: SpoolReport | None = None) -> bytes:
+    """Returns the payload of `up/state`; numbers that JSON cannot hold are left out.
+
+    Args:
+        twin: Whose state it is.
+        session: The device's process start.
+        report: What the runtime says.
+        spool: What waits for the broker; nothing when None.
+    """
     # Late, retained or repeated, an older report never overwrites a newer one.
     rev = "features/twin/properties/rev"
     condition = f"or(not(exists({rev})),lt({rev},{report.rev}))"
-    return merge_command(twin, "/features", value, f"{session}-{report.seq}", condition)
+    return merge_command(
+        twin, "/features", report_value(report, spool), f"{session}-{report.seq}", condition, answers=report.probes
+    )
 
 
 def build_request(request: Request) -> bytes:
@@ -246,7 +268,9 @@ def build_request(request: Request) -> bytes:
     return strict_json.dump(value)
 
 
-def build_answer(request: Request, *, error: str, session: int, seq: int, time_us: int) -> bytes:
+def build_answer(
+    request: Request, *, error: str, session: int, seq: int, time_us: int, more: Mapping[str, Any] | None = None
+) -> bytes:
     """Returns the answer to a request.
 
     Args:
@@ -255,8 +279,10 @@ def build_answer(request: Request, *, error: str, session: int, seq: int, time_u
         session: The device's process start.
         seq: Sequence number of the latest state.
         time_us: Time of the answer, microseconds since the epoch.
+        more: What else it says, JSON.
     """
     value: dict[str, Any] = {
+        **(more or {}),
         "id": request.id,
         "op": request.op,
         "ok": not error,
@@ -322,7 +348,7 @@ def parse_state(twin: TwinId, data: bytes) -> HeardReport:
         about = an_object(an_object(item["twin"])["properties"])
         gap = about["gap"].number(low=0, high=1e9) if about.value.get("gap") is not None else None
         in_sync = about.value.get("in_sync")
-        properties: dict[str, float | int | bool | str] = {}
+        properties: dict[str, Scalar] = {}
         if "properties" in item.value:
             values = an_object(an_object(item["properties"])["properties"])
             for name, value in values.items(most=MAX_PROPERTIES):

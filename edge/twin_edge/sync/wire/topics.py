@@ -18,6 +18,7 @@ MAX_BLOCKS: Final = 65_536
 
 _NAMESPACE: Final = re.compile(r"(?=.{1,128}\Z)[A-Za-z]\w*(?:[.-]\w+)*\Z", re.ASCII)
 _DEVICE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_KEY: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _TOPIC: Final = re.compile(rf"{PREFIX}/([^/]+)/([^/]+)/(.+)", re.DOTALL)
 
 
@@ -58,6 +59,11 @@ class TwinId:
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.device}"
+
+    @property
+    def thing(self) -> str:
+        """The id of the Ditto thing, `<namespace>:<device>`."""
+        return f"{self.namespace}:{self.device}"
 
     @property
     def topics(self) -> Topics:
@@ -142,6 +148,40 @@ class Topics:
     def request(self) -> str:
         """Requests to the device."""
         return f"{self.root}down/req"
+
+    @property
+    def ditto_out(self) -> str:
+        """What else we say to Eclipse Ditto: questions, and answers to live messages."""
+        return f"{self.root}up/ditto"
+
+    @property
+    def ditto_in(self) -> str:
+        """What Eclipse Ditto says to us."""
+        return f"{self.root}down/ditto"
+
+    @property
+    def preview(self) -> str:
+        """The picture for people, a JPEG."""
+        return f"{self.root}up/preview"
+
+    @property
+    def settings(self) -> str:
+        """Matches the wish for any setting."""
+        return self.setting("+")
+
+    def setting(self, key: str) -> str:
+        """Returns the topic of what somebody wants a setting to be."""
+        return f"{self.root}down/set/{key}"
+
+    def reported(self, key: str) -> str:
+        """Returns the topic of what a setting is."""
+        return f"{self.root}up/cfg/{key}"
+
+    def setting_key(self, topic: str) -> str | None:
+        """Returns for which setting a wish on a topic is, None when it is none."""
+        prefix = self.setting("")
+        key = topic.removeprefix(prefix)
+        return key if topic.startswith(prefix) and _KEY.fullmatch(key) else None
 
     def block_number(self, topic: str) -> int | None:
         """Returns which block of the bundle comes on a topic, None when it is none."""

@@ -56,12 +56,13 @@ class PacketWriter:
 
     Attributes:
         level: Level of the packets that begin from now on, 0 or more; without meaning for the codec `RAW`.
+        batch_ms: How long a state may wait for others, milliseconds, 0-10000.
     """
 
     def __init__(self, model: int, session: int, tables: CodecTables | None, *, batch_ms: float = 0.0) -> None:
         self._model = model
         self._session = session
-        self._batch_us = batch_ms * _MS
+        self.batch_ms = batch_ms
         self._encoder = None if tables is None else PayloadEncoder(tables)
         self._uncoded: list[_Waiting] = []
         self._states: list[State] = []
@@ -71,6 +72,10 @@ class PacketWriter:
         self._spacing_us = 0
         self._cut_us = 0
         self.level = 0
+
+    @property
+    def _batch_us(self) -> float:
+        return self.batch_ms * _MS
 
     @property
     def waiting(self) -> int:

@@ -419,3 +419,19 @@ def test_pacer_admits_a_camera_at_its_own_rate_whatever_its_jitter() -> None:
         pacer = Pacer(limit)
         times = np.arange(300) / 30.0 + rng.uniform(-0.004, 0.004, 300)
         assert sum(pacer.admits(float(now)) for now in times) == pytest.approx(expected, abs=3)
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_the_pace_may_change_under_way(*, live: bool) -> None:
+    camera = ScriptedCamera([], live=live, fps=200.0)
+    with Capture(camera, CaptureConfig(fps=0.2)) as capture:
+        assert capture.get(5.0) is not None
+        assert capture.get(0.1) is None
+        began_s = time.monotonic()
+        capture.set_fps(50.0)
+        for _ in range(10):
+            assert capture.get(2.0) is not None
+        # Not the five seconds that the old pace had still to wait.
+        assert time.monotonic() - began_s < 4.0
+        with pytest.raises(ConfigError):
+            capture.set_fps(-1.0)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from twin_edge import __version__
 from twin_edge.cli.app import app
 
-COMMANDS = ("run", "watch", "inspect", "bench", "broker")
+COMMANDS = ("run", "watch", "inspect", "bench", "unpair", "broker")
 
 
 @pytest.fixture
@@ -62,6 +62,9 @@ def test_help_teaches_by_example(invoke, command):
         ["watch", "--twin", "a/b/c"],
         ["inspect"],
         ["broker", "--port", "70000"],
+        ["unpair"],
+        ["unpair", "--twin", "cam-01"],
+        ["run", "--preview-source", "film"],
     ],
 )
 def test_usage_errors(invoke, args):

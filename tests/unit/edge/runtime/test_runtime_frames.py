@@ -138,3 +138,29 @@ def test_every_state_is_published_and_some_frames_are_rendered(twin, frame, monk
     worker.camera_went_away()
     worker.work(frame)
     assert worker.measured == 9
+
+
+def test_a_snapshot_is_the_latest_state_in_a_packet_of_its_own(twin, frame):
+    worker = FrameWorker(twin, FakeSink(twin), session=7, sending=SendingConfig(batch_ms=10_000))
+    assert worker.snapshot() is None
+    for _ in range(3):
+        worker.work(frame)
+    packet = PacketReader(twin.bundle.codec).read(worker.snapshot().encode())
+    assert (packet.session, packet.seqs(), packet.flags) == (7, [2], Flags.KEY)
+    np.testing.assert_array_equal(packet.states[0], twin.encode(twin.make_view(frame.image)))
+
+
+def test_who_wants_renderings_gets_those_that_are_made(twin, frame):
+    shown = []
+    worker = FrameWorker(
+        twin,
+        FakeSink(twin),
+        session=7,
+        schedule=GapSchedule(100),
+        on_rendered=lambda at, rendering: shown.append((at, rendering)),
+    )
+    for _ in range(5):
+        worker.work(frame)
+    assert len(shown) == worker.measured
+    assert shown[0][0] is frame
+    assert shown[0][1].shape == (twin.bundle.manifest.view.height, twin.bundle.manifest.view.width, 3)

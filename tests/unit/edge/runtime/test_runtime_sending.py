@@ -146,3 +146,25 @@ def test_the_level_does_not_swing(tables):
         assert len(packet.encode()) == HEADER_BYTES + size
         chosen.append(control.add(packet, number / 2))
     assert set(chosen[40:]) == {1}
+
+
+def test_level_rate_and_batch_may_change_under_way(tables):
+    sink = Sink(tables)
+    sender = StateSender(sink, Bundle(tables), 1, SendingConfig(batch_ms=500, quality=0))
+    run(sender, 24)
+    sender.set_quality(3)
+    sender.set_batch_ms(0)
+    with pytest.raises(ConfigError, match="levels 0-4"):
+        sender.set_quality(5)
+    run(sender, 24, start=24)
+    assert sender.level == 3
+    assert len(sink.packets[-1].states) == 1
+    states = np.concatenate([packet.states for packet in sink.packets])
+    assert len(states) == 48
+    sender.set_kbps(0.3)
+    run(sender, 400, start=48)
+    assert sender.level == 4
+    sender.set_kbps(None)
+    sender.set_quality(1)
+    run(sender, 100, start=448)
+    assert sender.level == 1
