@@ -23,7 +23,7 @@ help: ## Show this help
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[training,litert,broker,bench,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[training,litert,broker,provision,bench,dev]'
 	@touch $@
 
 install: $(STAMP) ## Make .venv with everything for workstation and device

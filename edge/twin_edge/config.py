@@ -26,6 +26,7 @@ _MAX_BATCH_MS: Final = 10_000.0
 _MAX_QUALITY: Final = 7
 _MAX_KBPS: Final = 1e6
 _CODECS: Final = ("delta", "raw")
+_PROTOCOLS: Final = ("auto", "5", "3.1.1")
 _MAX_DEVICE: Final = 64
 
 
@@ -67,6 +68,14 @@ class RunConfig:
     """Whether to start without a broker and keep trying, as a service does."""
     ca_file: Path | None = None
     """PEM file of the authorities that may have signed the broker's certificate; the system's when None."""
+    cert_file: Path | None = None
+    """PEM file of the certificate to log in with (mTLS); none when None."""
+    key_file: Path | None = None
+    """PEM file of its private key, which nobody else may read; the certificate's file when None."""
+    password_file: Path | None = None
+    """File with the password, which nobody else may read; the environment or systemd's credential when None."""
+    protocol: str = "auto"
+    """MQTT version: `auto` (5, else 3.1.1), `5` or `3.1.1`."""
     state_dir: Path | None = None
     """Where the counters of the twins are kept; `$XDG_STATE_HOME/twin-edge` when None."""
 
@@ -82,6 +91,8 @@ class RunConfig:
         _check("kbps", self.kbps, above=0.0, most=_MAX_KBPS)
         if self.codec not in _CODECS:
             raise ConfigError(f"codec is {self.codec!r:.40}", fix=f"choose {' or '.join(_CODECS)}")
+        if self.protocol not in _PROTOCOLS:
+            raise ConfigError(f"protocol is {self.protocol!r:.40}", fix=f"choose {', '.join(_PROTOCOLS)}")
 
     @property
     def twin_name(self) -> str:

@@ -27,13 +27,14 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+def write_atomic(path: Path, data: bytes, *, durable: bool = True, mode: int = 0o644) -> None:
     """Replaces a file by `data` in one step that survives a crash or a full disk.
 
     Args:
         path: The file; its folder is made when it is not there.
         data: All of its bytes.
         durable: Whether to wait until the disk has it, some 10 ms; without, a power cut may take it back.
+        mode: Its permissions; never more than these, not even for a moment.
 
     Raises:
         TwinEdgeError: It could not be written; the old file is untouched.
@@ -48,7 +49,7 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
                 file.flush()
                 if durable:
                     os.fsync(file.fileno())
-            temporary.chmod(0o644)
+            temporary.chmod(mode)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -33,6 +33,12 @@ class WatchConfig:
     """Longest wait for an update, seconds; 0 waits for ever."""
     ca_file: Path | None = None
     """PEM file of the authorities that may have signed the broker's certificate; the system's when None."""
+    cert_file: Path | None = None
+    """PEM file of the certificate to log in with (mTLS); none when None."""
+    key_file: Path | None = None
+    """PEM file of its private key; the certificate's file when None."""
+    password_file: Path | None = None
+    """File with the password; the environment or systemd's credential when None."""
     cache_dir: Path | None = None
     """Where fetched bundles are kept; below `$XDG_CACHE_HOME` when None."""
 
@@ -117,7 +123,13 @@ def watch(config: WatchConfig, *, on_update: Callable[[Heard], None], on_end: Ca
         raise ConfigError(
             "an embedded broker lives inside of 'twin-edge run'", fix="give the URL that it prints to --broker"
         )
-    broker = BrokerConfig.from_url(config.broker, ca_file=config.ca_file)
+    broker = BrokerConfig.from_url(
+        config.broker,
+        ca_file=config.ca_file,
+        cert_file=config.cert_file,
+        key_file=config.key_file,
+        password_file=config.password_file,
+    )
     watching = _Watching(config, on_update)
     with TwinView(broker, config.twin, config.cache_dir) as view:
         try:

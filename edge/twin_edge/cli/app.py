@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from twin_edge import __version__
-from twin_edge.cli import bench, broker, imagine, inspect, run, watch
+from twin_edge.cli import bench, broker, doctor, imagine, inspect, provision, run, watch
 
 _HELP = """Generative digital twins at the edge.
 
@@ -34,6 +34,8 @@ app.command("watch", help=watch.HELP)(watch.command)
 app.command("inspect", help=inspect.HELP)(inspect.command)
 app.command("bench", help=bench.HELP)(bench.command)
 app.command("imagine", help=imagine.HELP)(imagine.command)
+app.command("doctor", help=doctor.HELP)(doctor.command)
+app.command("provision", help=provision.HELP)(provision.command)
 app.command("broker", help=broker.HELP)(broker.command)
 
 

@@ -80,6 +80,19 @@ def command(
     ca_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="PEM file of the authorities for mqtts:// and wss://.")
     ] = None,
+    cert_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PEM file of the certificate to log in with (mTLS).")
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PEM file of its key. Default: the certificate's file.")
+    ] = None,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="File with the password. Default: TWIN_EDGE_MQTT_PASSWORD, or systemd's."),
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="MQTT version: auto, 5 or 3.1.1. Default: auto")
+    ] = None,
     state_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the counters are kept.")] = None,
     config: Annotated[
         Path | None,
@@ -105,6 +118,10 @@ def command(
         "kbps": kbps,
         "wait_for_broker": wait_for_broker,
         "ca_file": ca_file,
+        "cert_file": cert_file,
+        "key_file": key_file,
+        "password_file": password_file,
+        "protocol": protocol,
         "state_dir": state_dir,
     }
     run_command(lambda: _run(config, flags, json=json), debug=debug)

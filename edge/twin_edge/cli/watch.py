@@ -37,6 +37,16 @@ def command(
     ca_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="PEM file of the authorities for mqtts:// and wss://.")
     ] = None,
+    cert_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PEM file of the certificate to log in with (mTLS).")
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PEM file of its key. Default: the certificate's file.")
+    ] = None,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="File with the password. Default: TWIN_EDGE_MQTT_PASSWORD, or systemd's."),
+    ] = None,
     cache_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Where fetched bundles are kept.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print each update as a JSON line.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show debug logs and tracebacks.")] = False,
@@ -50,7 +60,16 @@ def command(
 
         interrupt_on_sigterm()
         config = WatchConfig(
-            broker, twin, frames=frames, save=save, timeout_s=timeout_s, ca_file=ca_file, cache_dir=cache_dir
+            broker,
+            twin,
+            frames=frames,
+            save=save,
+            timeout_s=timeout_s,
+            ca_file=ca_file,
+            cert_file=cert_file,
+            key_file=key_file,
+            password_file=password_file,
+            cache_dir=cache_dir,
         )
         printer = WatchPrinter(json=json)
         watch(config, on_update=printer.update, on_end=printer.summary)

@@ -20,9 +20,10 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from twin_edge.errors import BrokerRefusedError, BrokerUnreachableError, SyncError
+from twin_edge.errors import BrokerRefusedError, BrokerUnreachableError, ConfigError, SyncError
 from twin_edge.sync.mqtt.broker_url import PASSWORD_VARIABLE
 from twin_edge.sync.mqtt.connection import Connection, named, tune, why
+from twin_edge.sync.mqtt.tls import Cause, TlsContext
 from twin_edge.sync.mqtt.transport import (
     BrokerConfig,
     ClientStats,
@@ -30,7 +31,6 @@ from twin_edge.sync.mqtt.transport import (
     Listener,
     MqttVersion,
     Outbound,
-    TlsContext,
 )
 
 _TICK_S: Final = 0.1
@@ -224,7 +224,11 @@ class MqttClient:
         return error.error if error is not None else None
 
     def _attempt(self, version: MqttVersion) -> _AttemptError | None:
-        tls = self._config.tls_context() if self._config.address.tls else None
+        try:
+            tls = self._config.tls_context() if self._config.address.tls else None
+        except ConfigError as error:
+            # A file has changed since the start, as when a certificate is renewed; it may change back.
+            return _AttemptError(self._unreachable(Cause(error.message, error.fix)))
         connection = Connection(self._make(version, tls), version)
         client, address = connection.client, self._config.address
         self._bind(connection)
@@ -237,9 +241,13 @@ class MqttClient:
         except (OSError, ValueError, UnicodeError, paho.WebsocketConnectionError) as error:
             if tls is not None and tls.last is not None:
                 tls.last.close()
-            return _AttemptError(self._unreachable(why(error)))
+            return _AttemptError(self._unreachable(why(error, tls)))
         try:
-            return self._loop(connection)
+            outcome = self._loop(connection)
+            if outcome is not None and tls is not None and tls.failure is not None:
+                # With TLS 1.3 the broker refuses a certificate after the handshake.
+                return _AttemptError(self._unreachable(why(tls.failure, tls)))
+            return outcome
         finally:
             self._connection = None
             if connection.since:
@@ -396,11 +404,10 @@ class MqttClient:
             self._logged.add(kind)
             _LOGGER.log(logging.WARNING if warning else logging.INFO, text, value)
 
-    def _unreachable(self, why: str) -> BrokerUnreachableError:
-        fix = "start one with 'twin-edge broker', or name another with --broker"
-        if "certificate" in why.lower():
-            fix = "give the authority with --ca-file, and the host name that the certificate has"
-        return BrokerUnreachableError(f"no broker at {self._config.address} ({why})", fix=fix)
+    def _unreachable(self, why: str | Cause) -> BrokerUnreachableError:
+        cause = why if isinstance(why, Cause) else Cause(why, "")
+        fix = cause.fix or "start one with 'twin-edge broker', or name another with --broker"
+        return BrokerUnreachableError(f"no broker at {self._config.address} ({cause.text})", fix=fix)
 
 
 class _AttemptError:

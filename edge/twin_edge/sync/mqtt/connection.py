@@ -16,6 +16,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from twin_edge.sync.mqtt.tls import Cause, TlsContext, explain
 from twin_edge.sync.mqtt.transport import MqttVersion, Outbound
 
 _SEND_BUFFER: Final = 64 * 1024
@@ -109,12 +110,14 @@ def named(host: str) -> Iterator[None]:
         raise OSError(f"the name {host!r:.80} cannot be looked up") from error
 
 
-def why(error: Exception) -> str:
+def why(error: Exception, tls: TlsContext | None = None) -> Cause:
     """Returns why a connection failed, in the words of one who looks for the cause."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not valid: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {error.reason or error}"
+        return explain(error, tls)
+    return Cause(_why(error), "")
+
+
+def _why(error: Exception) -> str:
     if isinstance(error, socket.gaierror):
         return "its name is not known"
     if isinstance(error, TimeoutError):
