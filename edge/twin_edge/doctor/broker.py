@@ -46,18 +46,28 @@ _HEADER_BYTES: Final = 16
 _LARGEST_INDEX_BYTES: Final = MAX_BUNDLE_BYTES // BLOCK_BYTES * 67 + 512
 _FEW: Final = 4
 _ECHO_S: Final = 2.0
+_SECOND_S: Final = 0.3
 _ACL: Final = "add it to the broker's rules: 'twin-edge provision' writes them"
 
 
 def check_login(patient: Patient, name: str) -> Iterator[Finding]:
-    """Logs in, with a client id of its own."""
-    patient.log_in()
+    """Logs in, with a client id of its own, and looks whether a second connection ends the first."""
+    first = patient.log_in()
+    with patient.connect("-second"):
+        first.listen(_SECOND_S)
+    patient.single = not first.connected
     broker = patient.broker
     how = (
         "a certificate" if broker.cert_file else "a password" if broker.password else "no secret: it is an open broker"
     )
     seen = f"taken with {how}"
-    if broker.cert_file is None and broker.password is None:
+    if patient.single:
+        yield warn(
+            name,
+            f"{seen}; the broker gives it one connection only, so that this one ended that of the device",
+            "nothing, if client ids are pinned on purpose; then stop the device before it is examined",
+        )
+    elif broker.cert_file is None and broker.password is None:
         yield warn(name, seen, "let the broker ask for certificates: 'twin-edge provision'")
     else:
         yield ok(name, seen)
@@ -168,6 +178,9 @@ def check_discovery(patient: Patient, name: str) -> Iterator[Finding]:
 
 def check_will(patient: Patient, name: str) -> Iterator[Finding]:
     """Breaks a connection off, and waits for its will on a topic that nobody listens to."""
+    if patient.single:
+        yield skipped(name, "takes two connections, and the broker gives this device one")
+        return
     root, nonce = patient.twin.topics.root, secrets.token_hex(8).encode()
     topic = f"{root}up/probe/will"
     watcher = patient.probe

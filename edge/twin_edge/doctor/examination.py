@@ -61,6 +61,9 @@ def examine(config: DoctorConfig, checks: Iterable[Check] = CHECKS) -> Iterator[
     Args:
         config: What to examine.
         checks: What to try, each after those that it needs.
+
+    Raises:
+        ConfigError: The twin id is malformed; whatever else is wrong is a finding.
     """
     good: set[str] = set()
     with Patient(config) as patient:

@@ -34,12 +34,23 @@ class DoctorConfig:
 
 
 class Patient:
-    """A device, as a context manager: ends the connections that checks have opened."""
+    """A device, as a context manager: ends the connections that checks have opened.
+
+    Args:
+        config: What to examine.
+
+    Raises:
+        ConfigError: The twin id is malformed.
+    """
 
     def __init__(self, config: DoctorConfig) -> None:
         self.config = config
+        self.twin = TwinId.parse(config.run.twin_name)
+        """Who the device is."""
         self.bundle: Bundle | None = None
         self.version: MqttVersion | None = None
+        self.single = False
+        """Whether the broker gives this device one connection only."""
         self._probe: Probe | None = None
 
     def __enter__(self) -> Self:
@@ -50,11 +61,6 @@ class Patient:
     ) -> None:
         if self._probe is not None:
             self._probe.close()
-
-    @cached_property
-    def twin(self) -> TwinId:
-        """Who the device is."""
-        return TwinId.parse(self.config.run.twin_name)
 
     @cached_property
     def broker(self) -> BrokerConfig:

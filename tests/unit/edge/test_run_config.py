@@ -30,6 +30,7 @@ def test_every_field_is_a_key(tmp_path):
         "bundle": '"a.twin"', "camera": '"rig:"', "broker": '"embedded:"', "twin": '"org.acme/a"', "fps": '"max"',
         "frames": "3", "duration-s": "1", "threads": "2", "wait-for-broker": "true", "ca-file": '"ca.pem"',
         "state-dir": '"state"', "gap-every": "1", "codec": '"raw"', "batch-ms": "0", "quality": "0", "kbps": "0.5",
+        "cert-file": '"cert.pem"', "key-file": '"key.pem"', "password-file": '"password"', "protocol": '"3.1.1"',
     }  # fmt: skip
     assert set(lines) == {item.name.replace("_", "-") for item in fields(RunConfig)}
     config = load_run_config(write(tmp_path, "\n".join(f"{key} = {value}" for key, value in lines.items())), {})
