@@ -6,6 +6,7 @@ the checksums right again: that is how far a forger would come.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
@@ -195,11 +196,11 @@ def _change_tree(tree: Any, rng: random.Random) -> None:
     elif change == 1 and isinstance(node, dict):
         node[rng.choice(("x", "", "value", str(key)[:-1], str(key) + "s"))] = node.pop(key)
     elif change == 2 and isinstance(node, list):  # noqa: PLR2004 - the third of six
-        node.append(node[key])
+        node.append(copy.deepcopy(node[key]))
     elif change == 3 and isinstance(node[key], int | float):  # noqa: PLR2004 - the fourth of six
         node[key] = node[key] * rng.choice((-1, 0.5, 2, 1e6)) + rng.choice((-1, 0, 1))
     else:
-        node[key] = rng.choice(_VALUES)
+        node[key] = copy.deepcopy(rng.choice(_VALUES))  # a later change must not change the value for good
 
 
 def _flip_bit(data: bytearray, _samples: Sequence[bytes], rng: random.Random) -> None:
