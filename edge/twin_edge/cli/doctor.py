@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from twin_edge.cli.common import run_command
+from twin_edge.cli.options import CaFile, CertFile, KeyFile, PasswordFile, Protocol
 
 HELP = """Try everything that a device does, and say what is wrong and how to put it right.
 
@@ -35,20 +36,11 @@ def command(
         Path | None, typer.Option(metavar="FILE", help="Default: the only one in ./bundles, if there is one.")
     ] = None,
     camera: Annotated[str | None, typer.Option(metavar="URI", help="Default: rig:")] = None,
-    ca_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="PEM file of the authorities for mqtts:// and wss://.")
-    ] = None,
-    cert_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="PEM file of the certificate to log in with (mTLS).")
-    ] = None,
-    key_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="PEM file of its key. Default: the certificate's file.")
-    ] = None,
-    password_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="File with the password. Default: TWIN_EDGE_MQTT_PASSWORD, or systemd's."),
-    ] = None,
-    protocol: Annotated[str | None, typer.Option(metavar="VERSION", help="MQTT version: auto, 5 or 3.1.1.")] = None,
+    ca_file: CaFile = None,
+    cert_file: CertFile = None,
+    key_file: KeyFile = None,
+    password_file: PasswordFile = None,
+    protocol: Protocol = None,
     state_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the counters are kept.")] = None,
     peer: Annotated[
         Path | None,

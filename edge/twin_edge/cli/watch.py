@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from twin_edge.cli.common import run_command
+from twin_edge.cli.options import CaFile, CertFile, KeyFile, PasswordFile
 
 HELP = """Follow a twin: fetch its bundle from the broker, render its states, print what is heard.
 
@@ -34,19 +35,10 @@ def command(
     timeout_s: Annotated[
         float, typer.Option(metavar="S", min=0, help="Give up when nothing comes for this long; 0 never does.")
     ] = 10.0,
-    ca_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="PEM file of the authorities for mqtts:// and wss://.")
-    ] = None,
-    cert_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="PEM file of the certificate to log in with (mTLS).")
-    ] = None,
-    key_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="PEM file of its key. Default: the certificate's file.")
-    ] = None,
-    password_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="File with the password. Default: TWIN_EDGE_MQTT_PASSWORD, or systemd's."),
-    ] = None,
+    ca_file: CaFile = None,
+    cert_file: CertFile = None,
+    key_file: KeyFile = None,
+    password_file: PasswordFile = None,
     cache_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Where fetched bundles are kept.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print each update as a JSON line.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show debug logs and tracebacks.")] = False,
