@@ -11,7 +11,7 @@ CLIP    := clips/franck.mp4
 BENCHED  = $(sort $(NAME) $(patsubst bundles/%.twin,%,$(wildcard bundles/face.twin)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train convert test lint type format bench face digits clean
+.PHONY: help install demo train convert test lint type format bench fuzz face digits clean
 
 help: ## Show this help
 	@echo "twin-edge: train a digital twin, run it on a small device, sync it over MQTT"
@@ -23,7 +23,7 @@ help: ## Show this help
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[training,litert,broker,bench,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[training,litert,broker,provision,bench,dev]'
 	@touch $@
 
 install: $(STAMP) ## Make .venv with everything for workstation and device
@@ -57,6 +57,9 @@ bench: $(STAMP) ## Measure all that docs/benchmarks/ tells: rates, speed, faults
 	$(BIN)/python benchmarks/faults.py 'bundles/$(NAME).twin'
 	$(BIN)/python benchmarks/device.py 'bundles/$(NAME).twin'
 	$(BIN)/python benchmarks/report.py $(BENCHED)
+
+fuzz: $(STAMP) ## A million mutated messages, bundles and settings through every parser
+	$(BIN)/python benchmarks/fuzz.py 'bundles/$(NAME).twin'
 
 $(CLIP): $(STAMP)
 	$(BIN)/python benchmarks/fetch_clip.py

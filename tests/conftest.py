@@ -22,7 +22,7 @@ from hypothesis import settings  # noqa: E402 - see above
 
 import moving_subject  # noqa: E402 - see above
 import strokes  # noqa: E402 - see above
-from brokers import MOSQUITTO, Mosquitto, eventually, find_free_port  # noqa: E402 - see above
+from brokers import Mosquitto, eventually, find_free_port, require_mosquitto  # noqa: E402 - see above
 
 # How long an example takes says more about what else the machine is doing than about the code.
 settings.register_profile("twin-edge", deadline=None)
@@ -132,9 +132,7 @@ def run_folder(quick: Path) -> Path:
 @pytest.fixture
 def mosquitto_factory(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
     """Gives a function that makes brokers, not yet started; they are killed in the end."""
-    if MOSQUITTO is None:
-        # A person may do without; the machine that says green may not.
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("mosquitto is not installed: apt install mosquitto")
+    require_mosquitto()
     brokers: list[Mosquitto] = []
 
     def make(users: dict[str, str] | None = None, extra: str = "") -> Mosquitto:

@@ -29,6 +29,7 @@ _CODECS: Final = ("delta", "raw")
 RENDERING: Final = "rendering"
 CAMERA: Final = "camera"
 _SOURCES: Final = (RENDERING, CAMERA)
+_PROTOCOLS: Final = ("auto", "5", "3.1.1")
 _MAX_DEVICE: Final = 64
 _MIN_SPOOL_MB: Final = 0.25
 _MAX_SPOOL_MB: Final = 4096.0
@@ -80,6 +81,14 @@ class RunConfig:
     """Whether to start without a broker and keep trying, as a service does."""
     ca_file: Path | None = None
     """PEM file of the authorities that may have signed the broker's certificate; the system's when None."""
+    cert_file: Path | None = None
+    """PEM file of the certificate to log in with (mTLS); none when None."""
+    key_file: Path | None = None
+    """PEM file of its private key, which nobody else may read; the certificate's file when None."""
+    password_file: Path | None = None
+    """File with the password, which nobody else may read; the environment or systemd's credential when None."""
+    protocol: str = "auto"
+    """MQTT version: `auto` (5, else 3.1.1), `5` or `3.1.1`."""
     state_dir: Path | None = None
     """Where the counters of the twins are kept; `$XDG_STATE_HOME/twin-edge` when None."""
     spool_mb: float = 8.0
@@ -103,6 +112,8 @@ class RunConfig:
             raise ConfigError(f"codec is {self.codec!r:.40}", fix=f"choose {' or '.join(_CODECS)}")
         if self.preview_source not in _SOURCES:
             raise ConfigError(f"preview-source is {self.preview_source!r:.40}", fix=f"choose {' or '.join(_SOURCES)}")
+        if self.protocol not in _PROTOCOLS:
+            raise ConfigError(f"protocol is {self.protocol!r:.40}", fix=f"choose {', '.join(_PROTOCOLS)}")
 
     @property
     def twin_name(self) -> str:

@@ -28,12 +28,13 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, suffix: str = "") -> Iterator[Path]:
+def replacing(path: Path, *, suffix: str = "", mode: int = 0o644) -> Iterator[Path]:
     """Gives a file beside `path` to write to, which takes its place in the end; on an error, it is removed.
 
     Args:
         path: What to replace; its folder is made when it is not there.
         suffix: What the name of the file ends with, for those who go by it.
+        mode: Permissions of the file in its place; until then nobody else may read it.
 
     Raises:
         TwinEdgeError: It could not be written; the old file is untouched.
@@ -46,25 +47,26 @@ def replacing(path: Path, *, suffix: str = "") -> Iterator[Path]:
     try:
         yield temporary
         with writing(path):
-            temporary.chmod(0o644)
+            temporary.chmod(mode)
             temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+def write_atomic(path: Path, data: bytes, *, durable: bool = True, mode: int = 0o644) -> None:
     """Replaces a file by `data` in one step that survives a crash or a full disk.
 
     Args:
         path: The file; its folder is made when it is not there.
         data: All of its bytes.
         durable: Whether to wait until the disk has it, some 10 ms; without, a power cut may take it back.
+        mode: Its permissions; never more than these, not even for a moment.
 
     Raises:
         TwinEdgeError: It could not be written; the old file is untouched.
     """
-    with replacing(path) as temporary, writing(path), temporary.open("wb") as file:
+    with replacing(path, mode=mode) as temporary, writing(path), temporary.open("wb") as file:
         file.write(data)
         file.flush()
         if durable:

@@ -34,6 +34,12 @@ class WatchConfig:
     """Longest wait for an update, seconds; 0 waits for ever."""
     ca_file: Path | None = None
     """PEM file of the authorities that may have signed the broker's certificate; the system's when None."""
+    cert_file: Path | None = None
+    """PEM file of the certificate to log in with (mTLS); none when None."""
+    key_file: Path | None = None
+    """PEM file of its private key; the certificate's file when None."""
+    password_file: Path | None = None
+    """File with the password; the environment or systemd's credential when None."""
     cache_dir: Path | None = None
     """Where fetched bundles are kept; below `$XDG_CACHE_HOME` when None."""
 
@@ -143,7 +149,13 @@ def watch(
         raise ConfigError(
             "an embedded broker lives inside of 'twin-edge run'", fix="give the URL that it prints to --broker"
         )
-    broker = BrokerConfig.from_url(config.broker, ca_file=config.ca_file)
+    broker = BrokerConfig.from_url(
+        config.broker,
+        ca_file=config.ca_file,
+        cert_file=config.cert_file,
+        key_file=config.key_file,
+        password_file=config.password_file,
+    )
     watching = _Watching(config, on_update, on_status)
     view: View
     if config.several and config.twin is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -17,6 +19,11 @@ from twin_edge.preprocess.view import ViewSpec
 _FORMAT: Final[Any] = np.lib.format  # NumPy ships no types for it
 _MOST_SAMPLES: Final = 16
 _HEADER_BYTES: Final = 4096
+_LENGTH: Final = struct.Struct("<H")
+_HEADER: Final = re.compile(
+    rb"\{'descr': '([|<>=a-z0-9]{1,8})', 'fortran_order': False, 'shape': \((\d{1,9},(?: ?\d{1,9},?)*)\), \} *\n"
+)
+"""Header of an array as NumPy writes it."""
 _FIXED_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
 
@@ -68,7 +75,9 @@ class Golden:
             EOFError,
             KeyError,
             NotImplementedError,
+            OSError,
             RuntimeError,
+            struct.error,
             ValueError,
         ) as e:
             raise IntegrityError(
@@ -91,10 +100,14 @@ def _read(archive: zipfile.ZipFile, name: str, dtype: np.dtype[Any], shape: tupl
     stream = io.BytesIO(content)
     if _FORMAT.read_magic(stream) != (1, 0):
         raise ValueError(f"{name} has another format version")
-    found, fortran, found_dtype = _FORMAT.read_array_header_1_0(stream)
-    if fortran or found_dtype != dtype or found[1:] != shape or not 1 <= found[0] <= _MOST_SAMPLES:
-        raise ValueError(f"{name} has type {found_dtype} and shape {found}")
-    body = content[stream.tell() :]
+    start = stream.tell() + _LENGTH.size
+    (length,) = _LENGTH.unpack(content[stream.tell() : start])
+    # NumPy's own reader gives the header to Python's parser, which has errors of every kind for what is no header.
+    header = _HEADER.fullmatch(content[start : start + length])
+    found = tuple(int(size) for size in header[2].split(b",") if size) if header else ()
+    if header is None or header[1] != dtype.str.encode() or found[1:] != shape or not 1 <= found[0] <= _MOST_SAMPLES:
+        raise ValueError(f"{name} has another type or shape")
+    body = content[start + length :]
     if len(body) != int(np.prod(found)) * dtype.itemsize:
         raise ValueError(f"{name} is cut short or too long")
     return np.frombuffer(body, dtype).reshape(found)

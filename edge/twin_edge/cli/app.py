@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from twin_edge import __version__
-from twin_edge.cli import bench, broker, imagine, inspect, record, replay, run, unpair, watch
+from twin_edge.cli import (
+    bench,
+    broker,
+    doctor,
+    imagine,
+    inspect,
+    provision,
+    record,
+    replay,
+    run,
+    unpair,
+    watch,
+)
 
 _HELP = """Generative digital twins at the edge.
 
@@ -37,6 +49,8 @@ app.command("inspect", help=inspect.HELP)(inspect.command)
 app.command("bench", help=bench.HELP)(bench.command)
 app.command("imagine", help=imagine.HELP)(imagine.command)
 app.command("unpair", help=unpair.HELP)(unpair.command)
+app.command("doctor", help=doctor.HELP)(doctor.command)
+app.command("provision", help=provision.HELP)(provision.command)
 app.command("broker", help=broker.HELP)(broker.command)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from twin_edge.cli.common import run_command
+from twin_edge.cli.options import CaFile, CertFile, KeyFile, PasswordFile, Protocol
 
 HELP = """Run the twin of a camera, and keep it in sync over MQTT.
 
@@ -93,9 +94,11 @@ def command(
         bool | None,
         typer.Option("--wait-for-broker/--no-wait-for-broker", help="Start without a broker and keep trying."),
     ] = None,
-    ca_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="PEM file of the authorities for mqtts:// and wss://.")
-    ] = None,
+    ca_file: CaFile = None,
+    cert_file: CertFile = None,
+    key_file: KeyFile = None,
+    password_file: PasswordFile = None,
+    protocol: Protocol = None,
     state_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the counters are kept.")] = None,
     spool_mb: Annotated[
         float | None,
@@ -132,6 +135,10 @@ def command(
         "ditto": ditto,
         "wait_for_broker": wait_for_broker,
         "ca_file": ca_file,
+        "cert_file": cert_file,
+        "key_file": key_file,
+        "password_file": password_file,
+        "protocol": protocol,
         "state_dir": state_dir,
         "spool_mb": spool_mb,
         "spool_dir": spool_dir,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from twin_edge.cli.common import run_command
+from twin_edge.cli.options import CaFile, CertFile, KeyFile, PasswordFile
 
 HELP = """Follow twins: fetch their bundles from the broker, read their states, show what is heard.
 
@@ -40,9 +41,10 @@ def command(
     timeout_s: Annotated[
         float, typer.Option(metavar="S", min=0, help="Give up when nothing comes for this long; 0 never does.")
     ] = 10.0,
-    ca_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="PEM file of the authorities for mqtts:// and wss://.")
-    ] = None,
+    ca_file: CaFile = None,
+    cert_file: CertFile = None,
+    key_file: KeyFile = None,
+    password_file: PasswordFile = None,
     cache_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Where fetched bundles are kept.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print each update as a JSON line.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show debug logs and tracebacks.")] = False,
@@ -57,7 +59,16 @@ def command(
 
         interrupt_on_sigterm()
         config = WatchConfig(
-            broker, twin, frames=frames, save=save, timeout_s=timeout_s, ca_file=ca_file, cache_dir=cache_dir
+            broker,
+            twin,
+            frames=frames,
+            save=save,
+            timeout_s=timeout_s,
+            ca_file=ca_file,
+            cert_file=cert_file,
+            key_file=key_file,
+            password_file=password_file,
+            cache_dir=cache_dir,
         )
         printer = WatchPrinter(json=json)
         if json:

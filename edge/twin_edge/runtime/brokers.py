@@ -9,7 +9,7 @@ from typing import Final
 
 from twin_edge.config import RunConfig
 from twin_edge.errors import ConfigError
-from twin_edge.sync import BrokerConfig, EmbeddedBroker
+from twin_edge.sync import BrokerConfig, EmbeddedBroker, MqttVersion
 
 _EMBEDDED: Final = "embedded:"
 _USUAL_PORT: Final = 1883
@@ -25,7 +25,7 @@ def broker_for(config: RunConfig) -> Iterator[BrokerConfig]:
         ConfigError: The URL cannot be used, or no broker can be embedded.
     """
     if not config.broker.startswith(_EMBEDDED):
-        yield BrokerConfig.from_url(config.broker, ca_file=config.ca_file)
+        yield broker_config(config)
         return
     broker = _start(config.broker.removeprefix(_EMBEDDED))
     try:
@@ -33,6 +33,22 @@ def broker_for(config: RunConfig) -> Iterator[BrokerConfig]:
         yield BrokerConfig.from_url(broker.url, environ={})
     finally:
         broker.stop()
+
+
+def broker_config(config: RunConfig) -> BrokerConfig:
+    """Returns how to reach the broker of a configuration.
+
+    Raises:
+        ConfigError: The URL or a file cannot be used.
+    """
+    return BrokerConfig.from_url(
+        config.broker,
+        ca_file=config.ca_file,
+        cert_file=config.cert_file,
+        key_file=config.key_file,
+        password_file=config.password_file,
+        protocol=MqttVersion(config.protocol),
+    )
 
 
 def _start(port: str) -> EmbeddedBroker:

@@ -32,6 +32,7 @@ def test_every_field_is_a_key(tmp_path):
         "state-dir": '"state"', "gap-every": "1", "codec": '"raw"', "batch-ms": "0", "quality": "0", "kbps": "0.5",
         "spool-mb": "0.5", "spool-dir": '"spool"',
         "preview": "true", "preview-source": '"camera"', "homeassistant": "false", "ditto": "false",
+        "cert-file": '"cert.pem"', "key-file": '"key.pem"', "password-file": '"password"', "protocol": '"3.1.1"',
     }  # fmt: skip
     assert set(lines) == {item.name.replace("_", "-") for item in fields(RunConfig)}
     config = load_run_config(write(tmp_path, "\n".join(f"{key} = {value}" for key, value in lines.items())), {})

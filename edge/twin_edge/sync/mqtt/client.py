@@ -19,6 +19,7 @@ from twin_edge.sync.mqtt.connection import Connection, Granted, Identity
 from twin_edge.sync.mqtt.diary import Diary
 from twin_edge.sync.mqtt.endings import Cause, Ending, duplicate_identity, unreachable
 from twin_edge.sync.mqtt.session import FLUSH_S, Session
+from twin_edge.sync.mqtt.tls import Trouble
 from twin_edge.sync.mqtt.transport import BrokerConfig, ClientStats, Listener, MqttVersion, Outbound, Settle
 
 _MAX_WAITING_QOS0: Final = 16
@@ -81,7 +82,7 @@ class MqttClient:
             return
         # The attempt has its own deadline for each step; this one only bounds their sum.
         if not self._session.first.wait(4 * self._config.connect_timeout_s):
-            self._failure = unreachable(self._config.address, "it does not answer").error
+            self._failure = unreachable(self._config.address, Trouble("it does not answer", "")).error
         if self._failure is not None:
             self.close()
             raise self._failure

@@ -20,7 +20,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from twin_edge.sync.mqtt.buffered import BufferedClient
 from twin_edge.sync.mqtt.poller import has_room
-from twin_edge.sync.mqtt.transport import BrokerConfig, MqttVersion, Outbound, Outcome, Settle, TlsContext
+from twin_edge.sync.mqtt.tls import TlsContext, Trouble, explain
+from twin_edge.sync.mqtt.transport import BrokerConfig, MqttVersion, Outbound, Outcome, Settle
 
 Granted = Callable[[tuple[bool, ...]], None]
 """Takes whether each subscription of a call was granted, with the QoS that was asked for."""
@@ -238,12 +239,14 @@ def named(host: str) -> Iterator[None]:
         raise OSError(f"the name {host!r:.80} cannot be looked up") from error
 
 
-def why(error: Exception) -> str:
+def why(error: Exception, tls: TlsContext | None = None) -> Trouble:
     """Returns why a connection failed, in the words of one who looks for the cause."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not valid: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {error.reason or error}"
+        return explain(error, tls)
+    return Trouble(_why(error), "")
+
+
+def _why(error: Exception) -> str:
     if isinstance(error, socket.gaierror):
         return "its name is not known"
     if isinstance(error, TimeoutError):

@@ -10,6 +10,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from twin_edge.errors import BrokerRefusedError, BrokerUnreachableError, SyncError
 from twin_edge.sync.mqtt.broker_url import PASSWORD_VARIABLE, BrokerAddress
+from twin_edge.sync.mqtt.tls import Trouble
 from twin_edge.sync.mqtt.transport import MqttVersion
 
 UNSUPPORTED_VERSION: Final = 0x84
@@ -60,12 +61,10 @@ class Ending:
         return self.cause is Cause.REFUSED
 
 
-def unreachable(address: BrokerAddress, why: str, *, cause: Cause = Cause.UNREACHABLE) -> Ending:
+def unreachable(address: BrokerAddress, why: Trouble, *, cause: Cause = Cause.UNREACHABLE) -> Ending:
     """Returns the ending of an attempt that nobody answered."""
-    fix = "start one with 'twin-edge broker', or name another with --broker"
-    if "certificate" in why.lower():
-        fix = "give the authority with --ca-file, and the host name that the certificate has"
-    return Ending(cause, BrokerUnreachableError(f"no broker at {address} ({why})", fix=fix))
+    fix = why.fix or "start one with 'twin-edge broker', or name another with --broker"
+    return Ending(cause, BrokerUnreachableError(f"no broker at {address} ({why.text})", fix=fix))
 
 
 def refused(address: BrokerAddress, reason: ReasonCode, user: str | None, version: MqttVersion) -> Ending:

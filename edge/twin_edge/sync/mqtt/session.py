@@ -12,11 +12,13 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
+from twin_edge.errors import ConfigError
 from twin_edge.sync.mqtt.buffered import BufferedClient
 from twin_edge.sync.mqtt.connection import Connection, Identity, why
 from twin_edge.sync.mqtt.diary import Diary
 from twin_edge.sync.mqtt.endings import Cause, Ending, dismissed, refused, unreachable
 from twin_edge.sync.mqtt.poller import Poller
+from twin_edge.sync.mqtt.tls import Trouble
 from twin_edge.sync.mqtt.transport import BrokerConfig, Inbound, Listener, MqttVersion, Outbound, Outcome
 
 FLUSH_S: Final = 0.3
@@ -70,7 +72,11 @@ class Session:
     def run(self, version: MqttVersion) -> Ending:
         """Runs one connection to its end."""
         config = self._config
-        tls = config.tls_context() if config.address.tls else None
+        try:
+            tls = config.tls_context() if config.address.tls else None
+        except ConfigError as error:
+            # A file has changed since the start, as when a certificate is renewed; it may change back.
+            return unreachable(config.address, Trouble(error.message, error.fix))
         connection = Connection(config, self._identity, version, tls)
         self._bind(connection)
         self.abandoned = ""
@@ -79,9 +85,13 @@ class Session:
         except (OSError, ValueError, UnicodeError, paho.WebsocketConnectionError) as error:
             if tls is not None and tls.last is not None:
                 tls.last.close()
-            return unreachable(config.address, why(error))
+            return unreachable(config.address, why(error, tls))
         try:
-            return self._serve(connection)
+            ending = self._serve(connection)
+            if tls is not None and tls.failure is not None and not connection.since:
+                # With TLS 1.3 the broker refuses a certificate after the handshake.
+                return unreachable(config.address, why(tls.failure, tls))
+            return ending
         finally:
             self.connection = None
             self.outbox.clear()
@@ -163,7 +173,7 @@ class Session:
             return Ending(Cause.DEAD if self.abandoned else Cause.LOST, held_s=held_s)
         if connection.reason is None:
             # Some brokers close the connection instead of answering to a version that they do not know.
-            return unreachable(address, "it does not answer as an MQTT broker", cause=Cause.OTHER_VERSION)
+            return unreachable(address, Trouble("it does not answer as an MQTT broker", ""), cause=Cause.OTHER_VERSION)
         return refused(address, connection.reason, self._identity.user, connection.version)
 
     def _bind(self, connection: Connection) -> None:

@@ -8,10 +8,12 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
 from twin_edge.errors import ConfigError
-from twin_edge.sync.mqtt.broker_url import PASSWORD_VARIABLE, BrokerAddress
+from twin_edge.sync.mqtt.broker_url import BrokerAddress
+from twin_edge.sync.mqtt.credentials import find_password, load_certificate
+from twin_edge.sync.mqtt.tls import TlsContext, known_past_s
 
 MAX_PAYLOAD_BYTES: Final = 512 * 1024
 """Longest payload that is looked at: the largest packet, and the index of the largest bundle, fit."""
@@ -29,20 +31,6 @@ class MqttVersion(enum.Enum):
     V311 = "3.1.1"
 
 
-class TlsContext(ssl.SSLContext):
-    """Verifies certificate and host name, as a client's context does by default.
-
-    It keeps the last socket that it made, because paho leaves the one of a failed handshake open.
-    """
-
-    last: ssl.SSLSocket | None = None
-
-    def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
-        """Makes a TLS socket; see `ssl.SSLContext`."""
-        self.last = super().wrap_socket(*args, **options)
-        return self.last
-
-
 @dataclass(frozen=True, slots=True)
 class BrokerConfig:
     """How to reach a broker."""
@@ -53,6 +41,10 @@ class BrokerConfig:
     """Password of the user; none when None."""
     ca_file: Path | None = None
     """PEM file of the authorities that may have signed the broker's certificate; the system's when None."""
+    cert_file: Path | None = None
+    """PEM file of the certificate to log in with (mTLS), with those between it and its authority; none when None."""
+    key_file: Path | None = None
+    """PEM file of its private key, which nobody else may read; the certificate's file when None."""
     protocol: MqttVersion = MqttVersion.AUTO
     """MQTT version."""
     keepalive_s: int = 10
@@ -74,42 +66,67 @@ class BrokerConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.keepalive_s <= 3600 or self.connect_timeout_s <= 0:  # noqa: PLR2004 - an hour
             raise ConfigError("the keepalive must be 1-3600 s and the connect timeout above 0 s", fix="correct them")
+        if self.key_file is not None and self.cert_file is None:
+            raise ConfigError("there is a key without a certificate", fix="give the certificate with --cert-file")
+        if self.cert_file is not None and not self.address.tls:
+            raise ConfigError(
+                f"a certificate needs TLS, and {self.address.scheme}:// has none", fix="use mqtts:// or wss://"
+            )
         if self.address.tls:
             self.tls_context()
 
     @classmethod
-    def from_url(cls, url: str, *, ca_file: Path | None = None, environ: Mapping[str, str] | None = None) -> Self:
-        """Reads the address from a URL and the password from the environment.
+    def from_url(
+        cls,
+        url: str,
+        *,
+        ca_file: Path | None = None,
+        cert_file: Path | None = None,
+        key_file: Path | None = None,
+        password_file: Path | None = None,
+        protocol: MqttVersion = MqttVersion.AUTO,
+        environ: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Reads the address from a URL, and the password from where secrets are.
 
         Args:
             url: See `BrokerAddress.parse`.
             ca_file: See the field.
+            cert_file: See the field.
+            key_file: See the field.
+            password_file: A file with the password; else `TWIN_EDGE_MQTT_PASSWORD`, else systemd's credential
+                `mqtt-password`.
+            protocol: See the field.
             environ: The environment; that of this process when None.
 
         Raises:
-            ConfigError: The URL or the CA file cannot be used.
+            ConfigError: The URL or a file cannot be used, or others can read a file with a secret.
         """
-        password = (os.environ if environ is None else environ).get(PASSWORD_VARIABLE)
-        return cls(BrokerAddress.parse(url), password or None, ca_file)
+        address = BrokerAddress.parse(url)
+        password = find_password(password_file, os.environ if environ is None else environ)
+        return cls(address, password, ca_file, cert_file, key_file, protocol)
 
     def tls_context(self) -> TlsContext:
-        """Returns a context that verifies certificate and host name.
+        """Returns a context that verifies certificate and host name, and shows our certificate if there is one.
 
         Raises:
-            ConfigError: The CA file cannot be read.
+            ConfigError: A file cannot be used, or others can read the key.
         """
         context = TlsContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if self.ca_file is None:
             context.load_default_certs()
-            return context
-        try:
-            context.load_verify_locations(str(self.ca_file))
-        except OSError as error:  # ssl.SSLError is one
-            raise ConfigError(
-                f"cannot read the CA file {self.ca_file} ({error.strerror or 'no certificate in it'})",
-                fix="give a PEM file with the certificates of the authority",
-            ) from error
+        else:
+            try:
+                context.load_verify_locations(str(self.ca_file))
+            except OSError as error:  # ssl.SSLError is one
+                raise ConfigError(
+                    f"cannot read the CA file {self.ca_file} ({error.strerror or 'no certificate in it'})",
+                    fix="give a PEM file with the certificates of the authority",
+                ) from error
+        if self.cert_file is not None:
+            load_certificate(context, self.cert_file, self.key_file or self.cert_file)
+        context.known_past_s = known_past_s(context, [file for file in (self.ca_file, self.cert_file) if file])
         return context
 
 

@@ -25,6 +25,7 @@ class TwinFinder:
     def __init__(self, client: MqttClient) -> None:
         self._client = client
         self._published: dict[TwinId, float] = {}
+        self._known: set[TwinId] = set()
         self._online: set[TwinId] = set()
         self.malformed = 0
 
@@ -35,8 +36,9 @@ class TwinFinder:
     def heard(self, message: Inbound, now: float) -> None:
         """Takes a message of any twin."""
         twin = twin_of(message.topic)
-        if twin is None or (twin not in self._published and len(self._published) >= _MAX_TWINS):
+        if twin is None or (twin not in self._known and len(self._known) >= _MAX_TWINS):
             return
+        self._known.add(twin)
         try:
             if message.topic == twin.topics.codec:
                 parse_codec(message.payload)

@@ -219,6 +219,22 @@ def test_golden_samples_that_lie_about_their_size(bundle: Bundle) -> None:
         opened.golden()
 
 
+@pytest.mark.parametrize(
+    "header", ["{'descr': (", "{'descr': '|u1', 'fortran_order': False, 'shape': (\n", "1+" * 500, "\0", ""]
+)
+def test_golden_samples_with_a_header_that_no_parser_likes(bundle, header):
+    """NumPy would hand it to Python's own parser, and raise `tokenize.TokenError` and the like."""
+    with zipfile.ZipFile(io.BytesIO(bundle.members["golden.npz"])) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["views.npy"] = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    with pytest.raises(IntegrityError, match="golden samples are not readable"):
+        Golden.from_bytes(buffer.getvalue(), bundle.manifest.view, bundle.manifest.state)
+
+
 def test_golden_samples_with_a_pickle_are_not_executed(bundle: Bundle, tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[str]]:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from twin_edge import __version__
 from twin_edge.cli.app import app
 
-COMMANDS = ("run", "watch", "inspect", "bench", "unpair", "broker")
+COMMANDS = ("run", "watch", "inspect", "bench", "unpair", "broker", "doctor", "provision")
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Fuzzing: mutated samples through every parser of bytes from outside."""
