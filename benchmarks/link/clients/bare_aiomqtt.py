@@ -96,6 +96,8 @@ class AiomqttClient:
         except asyncio.CancelledError:
             pass
         except Exception as error:  # noqa: BLE001 - what ends the program is a result
+            while isinstance(error, ExceptionGroup):
+                error = error.exceptions[0]
             self._problems.append(f"the program ended with {type(error).__name__}: {error}"[:200])
 
     async def _reconnect(self) -> None:

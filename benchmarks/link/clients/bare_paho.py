@@ -24,7 +24,8 @@ class PahoClient:
         self.setup = setup
         self._root = ROOT.replace("cam-01", setup.device)
         self._events: dict[int, paho.MQTTMessageInfo] = {}
-        self._unacked: set[int] = set()
+        self._acked: set[int] = set()
+        self._published = self._done = 0
         self._problems: list[str] = []
         self._topics: dict[int, str] = {}
         protocol = paho.MQTTv5 if setup.version == "5" else paho.MQTTv311
@@ -56,7 +57,7 @@ class PahoClient:
         info = self._client.publish(self._root + EVENT, payload, 1)
         self._events[number] = info
         self._topics[info.mid] = self._root + EVENT
-        self._unacked.add(info.mid)
+        self._published += 1
 
     def report(self, number: int) -> None:
         self._client.publish(self._root + REPORT, report_payload(number), 1, retain=True)
@@ -67,12 +68,12 @@ class PahoClient:
             return ""
         if info.rc not in {paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_NO_CONN}:
             return "rejected"
-        return "queued" if info.mid in self._unacked else "acknowledged"
+        return "acknowledged" if info.mid in self._acked else "queued"
 
     def status(self) -> Status:
         thread = self._client._thread  # noqa: SLF001 - whether it lives is not told otherwise
         alive = thread is not None and thread.is_alive()
-        return Status(self._client.is_connected(), alive, len(self._unacked), tuple(self._problems))
+        return Status(self._client.is_connected(), alive, self._published - self._done, tuple(self._problems))
 
     def stop(self) -> None:
         offline = avail_payload("offline", self.setup.session, "stopped")
@@ -92,7 +93,9 @@ class PahoClient:
         self._problems.append(f"disconnected: {reason}")
 
     def _on_publish(self, _client: Any, _userdata: Any, mid: int, reason: Any, _properties: Any) -> None:
-        self._unacked.discard(mid)
+        if mid in self._topics:
+            self._done += 1
+            self._acked.add(mid)
         if reason.is_failure:
             self._problems.append(f"the broker refused a message on {self._topics.get(mid, 'some topic')}: {reason}")
 
