@@ -15,8 +15,6 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
-
 from link.cases import CASES
 from link.clients import CLIENTS
 from link.page import write_page
@@ -55,11 +53,11 @@ def main() -> int:
     if options.command == "faults":
         _faults(options)
     elif options.command == "cost":
-        from link.cost import measure_cost  # noqa: PLC0415 - loads the models
+        from link.cost import measure_cost
 
         measure_cost(options.bundle, RESULTS / "link.json")
     elif options.command == "shows":
-        from link.shows import run_shows  # noqa: PLC0415
+        from link.shows import run_shows
 
         run_shows(options.bundle, RESULTS / "link.json", full=options.full, minutes=options.minutes, only=options.only)
     write_page(RESULTS, Path("docs/faults.md"))
@@ -67,15 +65,14 @@ def main() -> int:
 
 
 def _faults(options: argparse.Namespace) -> None:
-    console = Console(stderr=True)
-
     def tell(client: str, outcome: Outcome) -> None:
-        console.print(f"{outcome.case:2} {client:9} {outcome.result:12} {outcome.seconds:5.1f} s  {outcome.evidence}", markup=False)
+        print(
+            f"{outcome.case:2} {client:9} {outcome.result:12} {outcome.seconds:5.1f} s  {outcome.evidence}",
+            file=sys.stderr,
+        )
 
     path = RESULTS / "faults.json"
-    outcomes = run_all(
-        options.cases, options.clients, options.bundle, full=options.full, jobs=options.jobs, told=tell
-    )
+    outcomes = run_all(options.cases, options.clients, options.bundle, full=options.full, jobs=options.jobs, told=tell)
     # What was not run this time keeps its result.
     known = json.loads(path.read_bytes()) if path.exists() else {}
     for client, old in known.items():

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from link.broker import Broker
 from link.clients import CLIENTS, LinkClient, Setup
@@ -24,8 +24,8 @@ from twin_edge.twin.packet import Flags
 
 RATE: Final = 30.0
 KEY_EVERY: Final = 300
-MAY_BLOCK_S: Final = 0.1
-"""A call that takes longer than this would cost frames; the machine's own hiccups take less."""
+MAY_BLOCK_S: Final = 0.25
+"""A call that waits for a network takes seconds; a busy machine's hiccups take less than this."""
 _JOIN_S: Final = 5.0
 
 
@@ -60,9 +60,9 @@ class Bench:
         """Starts a proxy."""
         return self.stack.enter_context(Proxy(target, tap))
 
-    def observer(self, broker: Broker, user: str = "", password: str = "") -> Observer:
-        """Starts an observer."""
-        return self.stack.enter_context(Observer(broker.port, user, password))
+    def observer(self, broker: Broker, **options: Any) -> Observer:
+        """Starts an observer; see `Observer`."""
+        return self.stack.enter_context(Observer(broker.port, **options))
 
     def setup(self, port: int, **fields: Any) -> Setup:
         """Returns how a client connects to a port; see `Setup`."""
@@ -134,7 +134,7 @@ class Driver:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="driver", daemon=True)
 
-    def __enter__(self) -> Driver:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -86,7 +86,7 @@ class Broker:
             time.sleep(0.02)
         return self
 
-    def signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         """Sends it a signal: SIGSTOP freezes it, SIGCONT thaws it, SIGHUP makes it read its passwords anew."""
         if self._process is not None:
             self._process.send_signal(number)
@@ -97,7 +97,7 @@ class Broker:
 
     def stop(self) -> None:
         """Ends it by SIGTERM."""
-        self.signal(signal.SIGCONT)
+        self.send_signal(signal.SIGCONT)
         self._end(signal.SIGTERM)
 
     def set_passwords(self, passwords: dict[str, str]) -> None:

@@ -45,7 +45,9 @@ class Authority:
         self._config.write_text(_CONFIG.format(folder=folder))
         (folder / "index.txt").touch()
         (folder / "serial").write_text("01\n")
-        self._run("req", "-x509", *_KEY, "-keyout", "ca.key", "-out", "ca.pem", "-days", "3650", "-subj", "/CN=twin-edge test")
+        self._run(
+            "req", "-x509", *_KEY, "-keyout", "ca.key", "-out", "ca.pem", "-days", "3650", "-subj", "/CN=twin-edge test"
+        )
 
     def certificate(
         self, name: str, *, days: tuple[float, float] = (-1, 30), host: str = "127.0.0.1"
@@ -71,7 +73,9 @@ class Authority:
 
     def _run(self, *arguments: str) -> None:
         try:
-            done = subprocess.run(["openssl", *arguments], cwd=self._folder, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                ["openssl", *arguments], cwd=self._folder, capture_output=True, text=True, check=False
+            )
         except FileNotFoundError as error:
             raise NotRunnableError("openssl is not installed: apt install openssl") from error
         if done.returncode:

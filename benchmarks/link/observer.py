@@ -43,10 +43,12 @@ class Observer:
         port: Of the broker itself, not of the proxy.
         user: Whom to log in as, with a password; nobody when empty.
         password: Of the user.
+        qos: Of its subscriptions.
     """
 
-    def __init__(self, port: int, user: str = "", password: str = "") -> None:
+    def __init__(self, port: int, user: str = "", password: str = "", qos: int = 1) -> None:
         self._port = port
+        self._qos = qos
         self._messages: list[Heard] = []
         self._lock = threading.Lock()
         self._subscribed = threading.Event()
@@ -98,6 +100,11 @@ class Observer:
         with self._lock:
             return list(self._messages)
 
+    @property
+    def count(self) -> int:
+        """How many messages it has heard."""
+        return len(self._messages)
+
     def on(self, topic: str) -> list[Heard]:
         """Everything heard on a topic below the root of the device."""
         return [heard for heard in self.messages if heard.topic == topic]
@@ -105,6 +112,11 @@ class Observer:
     def last(self, topic: str) -> Heard | None:
         """The last message heard on a topic."""
         return next(iter(reversed(self.on(topic))), None)
+
+    def latest(self, topic: str) -> bytes:
+        """Returns the payload of the last message heard on a topic, empty when there was none."""
+        last = self.last(topic)
+        return b"" if last is None else last.payload
 
     def retained(self, seconds: float = 1.0) -> dict[str, bytes]:
         """What a late joiner finds on the broker, by topic below the root; takes some seconds."""
@@ -130,7 +142,7 @@ class Observer:
         return found
 
     def _on_connect(self, client: paho.Client, *_: Any) -> None:
-        client.subscribe([(topic, 1) for topic in DEVICE_TOPICS])
+        client.subscribe([(topic, self._qos) for topic in DEVICE_TOPICS])
 
     def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
         topic = message.topic.removeprefix(ROOT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -80,10 +81,8 @@ def run_apart(number: int, client: str, bundle: Path, *, full: bool = False) -> 
             evidence = f"NOT: the process of the case ended with {process.returncode}: {err.strip()[-300:]}"
         finally:
             # Brokers and devices of the case are in its group.
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
     return Outcome(number, CASES[number].name, FAIL, evidence, round(time.monotonic() - began, 1))
 
 

@@ -54,7 +54,7 @@ class InflightTap:
     def _down(self, flying: set[int], packet: MqttPacket) -> None:
         if packet.kind == PUBACK:
             flying.discard(packet.packet_id)
-            code = packet.body[2] if len(packet.body) > 2 else 0  # noqa: PLR2004 - the reason follows the identifier
+            code = packet.body[2] if len(packet.body) > 2 else 0
         elif packet.kind == CONNACK:
             code = packet.body[1]
         elif packet.kind == DISCONNECT:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from collections.abc import Callable
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -12,12 +14,15 @@ from paho.mqtt.properties import Properties
 
 from link.bench import Bench, Driver, arrivals, check_never_blocked, seconds
 from link.cases.registry import case
+from link.clients import LinkClient
 from link.observer import Observer, eventually
 from link.tap import InflightTap
 from link.verdict import NotRunnableError
 from link.workload import ANSWER, EVENT, REQUEST, ROOT, Arrivals, event_payload
 
 COMMAND = "down/set/x"
+IDENTIFIERS = 65_535
+"""Packet identifiers of MQTT."""
 
 
 @case(11, "message larger than the broker takes", expect="set aside and reported; what is behind it flows")
@@ -42,14 +47,16 @@ def oversize(bench: Bench) -> None:
         bench.verdict.check(f"MQTT {version}: {came().text}", not came().lost)
         eventually(lambda client=client: client.fate(3) == "rejected", 5)
         bench.verdict.check(f"the large one is {client.fate(3) or 'unknown'}", client.fate(3) == "rejected")
-        bench.verdict.check(f"{len(proxy.attempts) - connects} reconnects", len(proxy.attempts) - connects <= 5)  # noqa: PLR2004
+        bench.verdict.check(f"{len(proxy.attempts) - connects} reconnects", len(proxy.attempts) - connects <= 5)
         client.stop()
 
 
 @case(12, "hostile input", expect="refused and counted; the connection works on")
 def hostile_input(bench: Bench) -> None:
-    """Not UTF-8, JSON 100,000 deep, NaN, a number of 5000 digits, 10 MB: on the command topic, whose handler is
-    `json.loads`, and as requests."""
+    """Not UTF-8, JSON 100,000 deep, NaN, a number of 5000 digits, 10 MB.
+
+    On the command topic, whose handler is `json.loads`, and as requests.
+    """
     broker = bench.broker()
     observer = bench.observer(broker)
     heard: list[bytes] = []
@@ -61,6 +68,7 @@ def hostile_input(bench: Bench) -> None:
     client = bench.online(broker.port, on_command=handler)
     bad = [b"\xff\xfe\xfd", b"[" * 100_000, b'{"id":NaN,"op":NaN}', b'{"id":' + b"9" * 5000 + b"}", b"x" * 10_000_000]
     with Driver(client) as driver:
+        time.sleep(0.75)
         for payload in bad:
             for topic in (COMMAND, REQUEST):
                 observer.publish(topic, payload)
@@ -73,7 +81,7 @@ def hostile_input(bench: Bench) -> None:
     check_never_blocked(bench.verdict, driver)
 
 
-def _check_works_on(bench: Bench, client: object, observer: Observer) -> None:
+def _check_works_on(bench: Bench, client: LinkClient, observer: Observer) -> None:
     status = client.status()
     bench.verdict.check(f"says connected {status.connected}, thread alive {status.alive}", status.alive)
     observer.publish(REQUEST, b'{"id":"after","op":"ping"}')
@@ -94,11 +102,12 @@ def handler_raises(bench: Bench) -> None:
 
     client = bench.online(broker.port, on_command=handler)
     with Driver(client) as driver:
+        time.sleep(0.75)
         for number in range(3):
             observer.publish(COMMAND, str(number).encode())
             time.sleep(0.3)
         _check_works_on(bench, client, observer)
-        bench.verdict.check(f"{len(calls)} of 3 commands reached the handler", len(calls) == 3)  # noqa: PLR2004
+        bench.verdict.check(f"{len(calls)} of 3 commands reached the handler", len(calls) == 3)
         told = any("handler" in text or "KeyError" in text for text in client.status().problems)
         bench.verdict.check("reported" if told else "not reported", told)
     came = arrivals(driver, observer, 8)
@@ -129,8 +138,10 @@ def receive_maximum(bench: Bench) -> None:
 
 @case(18, "topic alias over a restart", expect="no endless loop of protocol errors")
 def topic_alias(bench: Bench) -> None:
-    """MQTT 5, broker with Topic Alias Maximum 10; restarted while messages wait. paho is used with an alias, as
-    MQTT 5 allows it; twin-edge sends no aliases."""
+    """MQTT 5, broker with Topic Alias Maximum 10.
+
+    Restarted while messages wait. paho is used with an alias, as MQTT 5 allows it; twin-edge sends no aliases.
+    """
     if bench.name == "aiomqtt":
         raise NotRunnableError("the adapter does not use aliases; aiomqtt hands them to paho, see there")
     tap = InflightTap()
@@ -151,25 +162,24 @@ def topic_alias(bench: Bench) -> None:
         count = _alias_with_paho(bench, proxy.port, lambda: bench.restart_broker(broker, proxy, observer), tap)
         came = Arrivals.of(range(20), (heard.payload for heard in observer.on(EVENT)))
         bench.verdict.check(came.text, not came.lost)
-    bench.verdict.check(f"{len(tap.connects) - count} reconnects in 4 s long after the restart", len(tap.connects) == count)
+    bench.verdict.check(
+        f"{len(tap.connects) - count} reconnects in 4 s long after the restart", len(tap.connects) == count
+    )
     bench.verdict.note(f"{tap.aliases} messages had an alias only")
 
 
-def _alias_with_paho(bench: Bench, port: int, restart: object, tap: InflightTap) -> int:
+def _alias_with_paho(bench: Bench, port: int, restart: Callable[[], None], tap: InflightTap) -> int:
     client = paho.Client(CallbackAPIVersion.VERSION2, client_id="cam-01", protocol=paho.MQTTv5)
     client.connect("127.0.0.1", port)
     client.loop_start()
     bench.stack.callback(client.loop_stop)
     eventually(client.is_connected, 5)
-    alias = Properties(PacketTypes.PUBLISH)
+    alias = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     alias.TopicAlias = 1
     client.publish(ROOT + EVENT, event_payload(0), 1, properties=alias)
     time.sleep(0.5)
-    restarting = restart
     # While the connection is down, the next messages wait with the alias alone.
-    import threading  # noqa: PLC0415
-
-    thread = threading.Thread(target=restarting)
+    thread = threading.Thread(target=restart)
     thread.start()
     eventually(lambda: not client.is_connected(), 10)
     for number in range(1, 20):
@@ -183,8 +193,10 @@ def _alias_with_paho(bench: Bench, port: int, restart: object, tap: InflightTap)
 
 @case(19, "stale retained command, repeated command", expect="each applied once at most, the stale one not at all")
 def stale_commands(bench: Bench) -> None:
-    """A retained request lies on the broker before the device comes; another request comes twice; then the device
-    reconnects. Counted are the answers."""
+    """A retained request lies on the broker before the device comes.
+
+    Another request comes twice; then the device reconnects. Counted are the answers.
+    """
     broker = bench.broker()
     proxy = bench.proxy(broker.port)
     observer = bench.observer(broker)
@@ -207,38 +219,42 @@ def stale_commands(bench: Bench) -> None:
 
 @case(26, "identifiers wrap at 65535, sequence at 2^32", expect="no stall, no identifier used again in flight")
 def wraps(bench: Bench) -> None:
-    """70,000 events as fast as they go, a thousand waiting at most (1,000,000 with --full)."""
+    """66,000 events as fast as they go, a thousand waiting at most (1,000,000 with --full)."""
     tap = InflightTap()
     broker = bench.broker("max_queued_messages 0", "set_tcp_nodelay true")
     proxy = bench.proxy(broker.port, tap)
-    observer = bench.observer(broker)
+    observer = bench.observer(broker, qos=0)
     client = bench.online(proxy.port)
-    wanted = 1_000_000 if bench.full else 70_000
+    wanted = 1_000_000 if bench.full else 66_000
     driver = Driver(client, rate=0)
     began = moved_at = time.monotonic()
     last, longest = 0, 0.0
     while driver.events < wanted and time.monotonic() - began < (900 if bench.full else 50):
-        heard = len(observer.messages)
+        heard = observer.count
         now = time.monotonic()
         if heard != last:
             last, moved_at = heard, now
         longest = max(longest, now - moved_at)
-        if longest > 10:  # noqa: PLR2004
+        if longest > 10:
             break
-        for _ in range(100 if driver.events - heard < 1000 else 0):  # noqa: PLR2004
+        for _ in range(100 if driver.events - heard < 1000 else 0):
             driver.event()
         time.sleep(0.002)
-    came = arrivals(driver, observer, 10)
     took = time.monotonic() - began
+    if driver.events <= IDENTIFIERS and longest < 2:
+        raise NotRunnableError(
+            f"{driver.events} events in {took:.0f} s without a standstill: too slow to get to 65,536"
+        )
+    came = arrivals(driver, observer, 10)
     bench.verdict.check(f"{came.text} of {wanted} wanted in {took:.0f} s", not came.lost and driver.events >= wanted)
     bench.verdict.check(f"{tap.reused} identifiers used again in flight", not tap.reused)
-    bench.verdict.check(f"longest standstill {seconds(longest)}", longest < 2)  # noqa: PLR2004
+    bench.verdict.check(f"longest standstill {seconds(longest)}", longest < 2)
     if bench.is_ours:
         _check_seq_wrap(bench, broker.port)
 
 
 def _check_seq_wrap(bench: Bench, port: int) -> None:
-    from link.cases.twin import follow  # noqa: PLC0415 - only for this client
+    from link.cases.twin import follow
 
     client = bench.online(port, device="cam-02", session=9)
     maker = client.setup.states
@@ -246,7 +262,7 @@ def _check_seq_wrap(bench: Bench, port: int) -> None:
         for seq in range(2**32 - 30, 2**32 + 30):
             client.stream(maker.packet(seq))
             time.sleep(0.02)
-        eventually(lambda: len(updates) >= 60, 5)  # noqa: PLR2004
+        eventually(lambda: len(updates) >= 60, 5)
     seqs = [update.seq for update in updates]
     missed = sum(update.missed for update in updates)
-    bench.verdict.check(f"seq wrap: {len(seqs)} of 60 states, {missed} missed", len(seqs) >= 59 and not missed)  # noqa: PLR2004
+    bench.verdict.check(f"seq wrap: {len(seqs)} of 60 states, {missed} missed", len(seqs) >= 59 and not missed)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import statistics
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from link.bench import Bench, Driver, arrivals, check_never_blocked, lag_s
+from link.bench import MAY_BLOCK_S, Bench, Driver, arrivals
 from link.cases.registry import case
 from link.device import DeviceProcess, DeviceSettings
 from link.observer import Observer, eventually
@@ -21,13 +22,10 @@ from link.workload import (
     NAMESPACE,
     REPORT,
     Arrivals,
-    event_number,
-    made_at_us,
     stream_header,
 )
-from twin_edge.bundle import Bundle, seal
+from twin_edge.bundle import Bundle, Manifest, seal
 from twin_edge.sync import TwinUpdate, TwinView
-from twin_edge.twin.packet import Flags
 
 
 @contextlib.contextmanager
@@ -49,7 +47,8 @@ def revisions(observer: Observer) -> list[int]:
     return [int(report["value"]["twin"]["properties"]["rev"]) for report in reports]
 
 
-def _settings(bench: Bench, port: int, **fields: object) -> DeviceSettings:
+def device_settings(bench: Bench, port: int, **fields: object) -> DeviceSettings:
+    """Returns what a device process of a case is to do; see `DeviceSettings`."""
     folder = bench.folder / "device"
     folder.mkdir(exist_ok=True)
     bundle = bench.folder / "case.twin"
@@ -58,7 +57,9 @@ def _settings(bench: Bench, port: int, **fields: object) -> DeviceSettings:
     return DeviceSettings(bench.name, port, str(folder), str(bundle), **fields)  # type: ignore[arg-type]
 
 
-@case(22, "clean stop, SIGTERM, power cut", expect="offline with reason, everything flushed in time; the will otherwise")
+@case(
+    22, "clean stop, SIGTERM, power cut", expect="offline with reason, everything flushed in time; the will otherwise"
+)
 def endings(bench: Bench) -> None:
     """Fifty events right before the stop; SIGTERM of a process; kill -9 of one."""
     broker = bench.broker()
@@ -71,11 +72,11 @@ def endings(bench: Bench) -> None:
     client.stop()
     took = time.monotonic() - began
     came = arrivals(driver, observer, 2)
-    bench.verdict.check(f"stop took {took:.1f} s, {came.text}", took < 2 and not came.lost)  # noqa: PLR2004
+    bench.verdict.check(f"stop took {took:.1f} s, {came.text}", took < 2 and not came.lost)
     _check_offline(bench, observer, "stop", with_reason=True)
     for how in ("SIGTERM", "kill -9"):
         heard = len(observer.on(AVAIL))
-        with DeviceProcess(_settings(bench, broker.port)) as device:
+        with DeviceProcess(device_settings(bench, broker.port)) as device:
             device.wait_ready()
             eventually(lambda heard=heard: any(b'"online"' in one.payload for one in observer.on(AVAIL)[heard:]), 15)
             if how == "SIGTERM":
@@ -86,9 +87,8 @@ def endings(bench: Bench) -> None:
 
 
 def _check_offline(bench: Bench, observer: Observer, how: str, *, with_reason: bool) -> None:
-    offline = eventually(lambda: b'"offline"' in observer.last(AVAIL).payload, 5)
-    last = observer.last(AVAIL)
-    value = json.loads(last.payload)["value"]
+    offline = eventually(lambda: b'"offline"' in observer.latest(AVAIL), 5)
+    value = json.loads(observer.latest(AVAIL))["value"]
     reason = value.get("reason") or ""
     bench.verdict.check(f"{how}: {value['status']}, reason {reason!r}", offline and bool(reason) == with_reason)
 
@@ -113,8 +113,8 @@ def home_assistant(bench: Bench) -> None:
         bench.verdict.check(f"{what}: announced {again} times", again == 1)
 
 
-def _birth(port: int, *, clear: bool = False) -> object:
-    import paho.mqtt.publish as publish  # noqa: PLC0415
+def _birth(port: int, *, clear: bool = False) -> Callable[[bytes], None]:
+    from paho.mqtt import publish
 
     def say(payload: bytes) -> None:
         publish.single("homeassistant/status", payload, hostname="127.0.0.1", port=port)
@@ -126,8 +126,11 @@ def _birth(port: int, *, clear: bool = False) -> object:
 
 @case(24, "Eclipse Ditto refuses, or hears out of order", expect="reports carry an order that Ditto enforces")
 def ditto(bench: Bench) -> None:
-    """Without Ditto: each report must carry a condition on its own growing revision, which a broker's repetition or a
-    late one does not pass. That is evaluated here over the reports, shuffled and repeated."""
+    """Looks at what Ditto would act on, without a Ditto.
+
+    Each report must carry a condition on its own growing revision, which a broker's repetition or a late one does not
+    pass. That is evaluated here over the reports, shuffled and repeated.
+    """
     if not bench.is_ours:
         raise NotRunnableError("a bare client has no Ditto messages")
     broker = bench.broker()
@@ -146,9 +149,9 @@ def ditto(bench: Bench) -> None:
         bench.verdict.check("condition", condition.endswith(f"lt(features/twin/properties/rev,{rev}))")) if (
             f"rev,{rev})" not in condition
         ) else None
-        stored = rev if rev > stored else stored
+        stored = max(stored, rev)
     revs = [report["value"]["twin"]["properties"]["rev"] for report in reports]
-    bench.verdict.check(f"{len(revs)} reports, revisions grow", len(revs) > 5 and revs == sorted(set(revs)))  # noqa: PLR2004
+    bench.verdict.check(f"{len(revs)} reports, revisions grow", len(revs) > 5 and revs == sorted(set(revs)))
     bench.verdict.check("after repetitions in reverse the newest one stands", stored == max(revs, default=-2))
     bench.verdict.note("refusals by Ditto itself (404, 403, 400, 413, 429) need a Ditto: not runnable here")
 
@@ -160,7 +163,7 @@ def clock_jumps(bench: Bench) -> None:
     proxy = bench.proxy(broker.port)
     observer = bench.observer(broker)
     jumps = ((4.0, -86_400.0), (8.0, 366 * 86_400.0), (12.0, -366 * 86_400.0))
-    settings = _settings(bench, proxy.port, rate=30.0, events_per_s=5.0, clock_jumps=jumps)
+    settings = device_settings(bench, proxy.port, rate=30.0, events_per_s=5.0, clock_jumps=jumps)
     with DeviceProcess(settings) as device:
         device.wait_ready()
         time.sleep(6)
@@ -173,10 +176,10 @@ def clock_jumps(bench: Bench) -> None:
         stats = device.stats
     bench.verdict.check(came.text, not came.lost)
     seqs = [header.seq for heard in observer.on("up/z") if (header := stream_header(heard.payload)) is not None]
-    bench.verdict.check(f"{len(seqs)} states, their numbers grow", len(seqs) > 200 and seqs == sorted(seqs))  # noqa: PLR2004
+    bench.verdict.check(f"{len(seqs)} states, their numbers grow", len(seqs) > 200 and seqs == sorted(seqs))
     revs = revisions(observer)
-    bench.verdict.check(f"{len(revs)} reports, revisions grow", len(revs) > 10 and revs == sorted(revs))  # noqa: PLR2004
-    bench.verdict.check(f"slowest call {stats.get('slowest_ms')} ms", stats.get("slowest_ms", 1e9) < 100)  # noqa: PLR2004
+    bench.verdict.check(f"{len(revs)} reports, revisions grow", len(revs) > 10 and revs == sorted(revs))
+    bench.verdict.check(f"slowest call {stats.get('slowest_ms')} ms", stats.get("slowest_ms", 1e9) < 1e3 * MAY_BLOCK_S)
     bench.verdict.note("the clock of Python in the process jumps, not the machine's")
 
 
@@ -195,24 +198,25 @@ def late_joiner(bench: Bench) -> None:
         time.sleep(1)
         began = time.monotonic()
         with follow(bench, broker.port, "cam-01") as updates:
-            eventually(lambda: len(updates) > 30, 10)  # noqa: PLR2004
-            bench.verdict.check(f"{len(updates)} updates {time.monotonic() - began:.1f} s after joining",
-                                len(updates) > 30)  # noqa: PLR2004
+            eventually(lambda: len(updates) > 30, 10)
+            bench.verdict.check(
+                f"{len(updates)} updates {time.monotonic() - began:.1f} s after joining", len(updates) > 30
+            )
             client.stop()
             manifest = bench.bundle.manifest
             other = Bundle.from_bytes(seal(_renamed(manifest), bench.bundle.members))
             count = len(updates)
             second = bench.online(broker.port, bundle=other, session=client.setup.session + 1)
             with Driver(second):
-                eventually(lambda: sum(u.bundle.digest == other.digest for u in updates) > 30, 15)  # noqa: PLR2004
+                eventually(lambda: sum(u.bundle.digest == other.digest for u in updates) > 30, 15)
     new = [update for update in updates[count:] if update.session == client.setup.session + 1]
     wrong = sum(update.bundle.digest != other.digest for update in new)
-    bench.verdict.check(f"{len(new)} updates of the other model, {wrong} with the wrong decoder", len(new) > 30 and not wrong)  # noqa: PLR2004
+    bench.verdict.check(
+        f"{len(new)} updates of the other model, {wrong} with the wrong decoder", len(new) > 30 and not wrong
+    )
 
 
-def _renamed(manifest: object) -> object:
-    import dataclasses  # noqa: PLC0415
-
+def _renamed(manifest: Manifest) -> Manifest:
     return dataclasses.replace(manifest, name="other", files={})
 
 
@@ -229,7 +233,7 @@ def soak(bench: Bench) -> None:
     proxy = bench.proxy(broker.port)
     observer = bench.observer(broker)
     length_s, restarts = (3600.0, 6) if bench.full else (45.0, 2)
-    settings = _settings(bench, proxy.port, rate=30.0, events_per_s=2.0, report_every_s=1.0)
+    settings = device_settings(bench, proxy.port, rate=30.0, events_per_s=2.0, report_every_s=1.0)
     with DeviceProcess(settings) as device:
         device.wait_ready()
         time.sleep(8)
@@ -245,14 +249,17 @@ def soak(bench: Bench) -> None:
         kept, stats = device.all_stats[8:], device.stats
     bench.verdict.check(came.text, not came.lost)
     growth_mb = (kept[-1]["rss_kb"] - kept[0]["rss_kb"]) / 1024
-    bench.verdict.check(f"memory grew by {growth_mb:.1f} MB", growth_mb < 3)  # noqa: PLR2004
+    bench.verdict.check(f"memory grew by {growth_mb:.1f} MB", growth_mb < 3)
     fds = [one["fds"] for one in kept]
     bench.verdict.check(f"{fds[0]} descriptors at first, {fds[-1]} in the end", fds[-1] <= fds[0] + 2)
-    bench.verdict.check(f"{written} bytes written to the disk in 5 s online", written <= 8192)  # noqa: PLR2004
-    lags = [(heard.clock_us - head.time_us) / 1e3 for heard in observer.on("up/z")
-            if (head := stream_header(heard.payload)) is not None]
-    p99 = statistics.quantiles(lags, n=100)[98] if len(lags) > 100 else float("inf")  # noqa: PLR2004
-    bench.verdict.check(f"lag p99 {p99:.0f} ms of {len(lags)} states", p99 < 1000)  # noqa: PLR2004
-    bench.verdict.check(f"slowest call {stats['slowest_ms']} ms", stats["slowest_ms"] < 100)  # noqa: PLR2004
+    bench.verdict.check(f"{written} bytes written to the disk in 5 s online", written <= 8192)
+    lags = [
+        (heard.clock_us - head.time_us) / 1e3
+        for heard in observer.on("up/z")
+        if (head := stream_header(heard.payload)) is not None
+    ]
+    p99 = statistics.quantiles(lags, n=100)[98] if len(lags) > 100 else float("inf")
+    bench.verdict.check(f"lag p99 {p99:.0f} ms of {len(lags)} states", p99 < 1000)
+    bench.verdict.check(f"slowest call {stats['slowest_ms']} ms", stats["slowest_ms"] < 1e3 * MAY_BLOCK_S)
     if not bench.full:
         bench.verdict.note("45 s instead of 24 h")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from link.clients.base import LinkClient, Setup, Status
 from link.clients.bare_aiomqtt import AiomqttClient
 from link.clients.bare_paho import PahoClient
+from link.clients.base import LinkClient, Setup, Status
 from link.clients.twin_edge_link import TwinEdgeClient
 
 CLIENTS: Final[dict[str, Callable[[Setup], LinkClient]]] = {

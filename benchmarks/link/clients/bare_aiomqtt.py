@@ -10,6 +10,8 @@ import contextlib
 import ssl
 import threading
 from collections import deque
+from collections.abc import Sequence
+from typing import Any
 
 from link.clients.base import Setup, Status, answer_payload, avail_payload, report_payload
 from link.workload import ANSWER, AVAIL, CODEC, EVENT, KEY, REPORT, REQUEST, ROOT, STREAM
@@ -81,7 +83,7 @@ class AiomqttClient:
 
     async def _flush(self) -> None:
         while self._kept and self._client is not None:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # noqa: ASYNC110 - the queue has no event for being empty
 
     def _publish_now(self, topic: str, data: bytes) -> None:
         if self._client is not None:
@@ -137,8 +139,8 @@ class AiomqttClient:
             finally:
                 self._client = None
 
-    def _judge(self, granted: object) -> None:
-        for code in granted if isinstance(granted, (tuple, list)) else ():
+    def _judge(self, granted: Sequence[Any]) -> None:
+        for code in granted:
             value = getattr(code, "value", code)
             if value != 1:
                 self._problems.append(f"the subscription to {self._root}down/# was answered with {code}")

@@ -6,8 +6,9 @@ in `on_connect`, and the will is retained. Everything else is left at its defaul
 
 from __future__ import annotations
 
+import contextlib
 import ssl
-from typing import Any
+from typing import Any, Final
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -15,6 +16,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from link.clients.base import Setup, Status, answer_payload, avail_payload, report_payload
 from link.workload import ANSWER, AVAIL, CODEC, EVENT, KEY, REPORT, REQUEST, ROOT, STREAM
 from twin_edge.twin.packet import Flags, Packet
+
+_GOODBYE_S: Final = 1.5
 
 
 class PahoClient:
@@ -25,6 +28,7 @@ class PahoClient:
         self._root = ROOT.replace("cam-01", setup.device)
         self._events: dict[int, paho.MQTTMessageInfo] = {}
         self._acked: set[int] = set()
+        self._refused: set[int] = set()
         self._published = self._done = 0
         self._problems: list[str] = []
         self._topics: dict[int, str] = {}
@@ -66,7 +70,7 @@ class PahoClient:
         info = self._events.get(number)
         if info is None:
             return ""
-        if info.rc not in {paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_NO_CONN}:
+        if info.rc not in {paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_NO_CONN} or info.mid in self._refused:
             return "rejected"
         return "acknowledged" if info.mid in self._acked else "queued"
 
@@ -77,7 +81,9 @@ class PahoClient:
 
     def stop(self) -> None:
         offline = avail_payload("offline", self.setup.session, "stopped")
-        self._client.publish(self._root + AVAIL, offline, 1, retain=True)
+        info = self._client.publish(self._root + AVAIL, offline, 1, retain=True)
+        with contextlib.suppress(RuntimeError):  # it raises without a connection
+            info.wait_for_publish(_GOODBYE_S)
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -97,6 +103,7 @@ class PahoClient:
             self._done += 1
             self._acked.add(mid)
         if reason.is_failure:
+            self._refused.add(mid)
             self._problems.append(f"the broker refused a message on {self._topics.get(mid, 'some topic')}: {reason}")
 
     def _on_subscribe(self, _client: Any, _userdata: Any, _mid: int, reasons: list[Any], _properties: Any) -> None:
@@ -106,6 +113,6 @@ class PahoClient:
 
     def _on_message(self, client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
         if message.topic == self._root + REQUEST:
-            client.publish(self._root + ANSWER, answer_payload(message.payload), 1)
+            client.publish(self._root + ANSWER, answer_payload(bytes(message.payload)), 1)
         elif self.setup.on_command is not None:
-            self.setup.on_command(message.payload)
+            self.setup.on_command(bytes(message.payload))
