@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from link.broker import Broker
-from link.clients import CLIENTS, LinkClient, Setup
+from link.clients import CLIENTS, LinkClient, Setup, TwinEdgeClient
 from link.observer import Observer, eventually
 from link.proxy import Proxy, Way
 from link.verdict import Verdict
@@ -89,8 +89,9 @@ class Bench:
         client = self.client(port, **fields)
         if not eventually(lambda: client.status().connected, 20):
             raise TimeoutError("the client does not connect")
-        # Whatever it does after connecting, such as bringing its bundle to the broker, is not what is measured.
-        eventually(lambda: not client.status().waiting, 5)
+        # What it does after connecting, such as bringing its bundle to the broker, is not what is measured.
+        if isinstance(client, TwinEdgeClient):
+            client.link.wait_ready(15)
         time.sleep(1.0)
         return client
 

@@ -21,8 +21,12 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 _CHUNK: Final = 4096
-_KERNEL_BUFFER: Final = 8192
+_SLOW_CHUNK: Final = 512
+"""Bytes that pass as one on a slow or lossy link."""
+_KERNEL_BUFFER: Final = 4096
 """What the proxy's own sockets may hide from a sender, bytes; the kernel doubles it."""
+_SEGMENT: Final = 1448
+"""As on Ethernet. The loopback's 64 kB would not fit the buffers, and each segment would wait for a timer."""
 _BUFFER: Final = 8192
 """Bytes that one direction of a connection may have under way besides what the delay accounts for."""
 _POLL_S: Final = 0.02
@@ -227,6 +231,7 @@ class Proxy:
         client.setblocking(False)
         broker = socket.socket()
         broker.setblocking(False)
+        broker.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT)
         for sock in (client, broker):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BUFFER)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
@@ -255,8 +260,8 @@ class Proxy:
         try:
             while True:
                 while (rules.stalled and not pipe.orphaned) or pipe.held >= _capacity(rules):
-                    await asyncio.sleep(_POLL_S)  # noqa: ASYNC110 - rules are plain values that any thread may set
-                data = await self._loop.sock_recv(pipe.source, _CHUNK)
+                    await asyncio.sleep(_POLL_S)
+                data = await self._loop.sock_recv(pipe.source, _SLOW_CHUNK if rules.kbit_s or rules.loss else _CHUNK)
                 if pipe.orphaned:
                     if not data:
                         return
@@ -339,6 +344,8 @@ class Proxy:
 
 def _listen(port: int) -> socket.socket:
     server = socket.create_server(("127.0.0.1", port), backlog=256)
+    server.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BUFFER)
     server.setblocking(False)
     return server
 
@@ -352,5 +359,5 @@ def _reset(sock: socket.socket) -> None:
 def _capacity(rules: Rules) -> float:
     """Returns how many bytes may be under way in one direction."""
     if rules.kbit_s:
-        return _BUFFER / 4 + rules.delay_s * rules.kbit_s * 125
+        return _BUFFER / 8 + rules.delay_s * rules.kbit_s * 125
     return 64 * _BUFFER

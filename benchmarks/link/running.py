@@ -55,6 +55,7 @@ def run_here(number: int, client: str, bundle: Path, *, full: bool = False) -> O
         except Exception as error:  # noqa: BLE001 - whatever breaks a case off is its result
             result = FAIL
             evidence = f"NOT: broke off by {type(error).__name__}: {error}; {bench.verdict.evidence}"
+    evidence = evidence.replace(folder, "...")
     return Outcome(number, case.name, result, evidence, round(time.monotonic() - began, 1))
 
 

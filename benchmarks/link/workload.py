@@ -36,10 +36,11 @@ class StateMaker:
     session: int = SESSION
     """The device's process start."""
 
-    def packet(self, seq: int, flags: Flags = Flags.NONE) -> Packet:
-        """Returns the packet of state `seq`, captured now."""
+    def packet(self, seq: int, flags: Flags = Flags.NONE, time_us: int | None = None) -> Packet:
+        """Returns the packet of state `seq`, captured at a time in microseconds since the epoch, or now."""
         state = np.frombuffer((seq & _U32).to_bytes(4, "little") * (self.length // 4 + 1), np.int8)[: self.length]
-        return Packet(self.model, self.session, seq & _U32, time.time_ns() // 1000, state[np.newaxis], flags=flags)
+        at_us = time.time_ns() // 1000 if time_us is None else time_us
+        return Packet(self.model, self.session, seq & _U32, at_us, state[np.newaxis], flags=flags)
 
 
 def event_payload(number: int, size: int = 0) -> bytes:

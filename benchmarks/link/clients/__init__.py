@@ -16,4 +16,4 @@ CLIENTS: Final[dict[str, Callable[[Setup], LinkClient]]] = {
     "aiomqtt": AiomqttClient,
 }
 
-__all__ = ["CLIENTS", "LinkClient", "Setup", "Status"]
+__all__ = ["CLIENTS", "LinkClient", "Setup", "Status", "TwinEdgeClient"]

@@ -83,7 +83,7 @@ class AiomqttClient:
 
     async def _flush(self) -> None:
         while self._kept and self._client is not None:
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 - the queue has no event for being empty
+            await asyncio.sleep(0.01)
 
     def _publish_now(self, topic: str, data: bytes) -> None:
         if self._client is not None:

@@ -11,6 +11,7 @@ from link.clients.base import Setup, Status
 from link.workload import NAMESPACE
 from twin_edge.sync import BrokerConfig, DeviceLink, LinkConfig, MqttVersion, StateReport, TwinId
 from twin_edge.sync.device.part import Publish
+from twin_edge.sync.engine.config import EngineConfig
 from twin_edge.sync.engine.delivery import Delivery, Receipt, ReceiptState
 from twin_edge.sync.mqtt.broker_url import BrokerAddress
 from twin_edge.sync.mqtt.transport import Inbound, Outbound
@@ -62,7 +63,8 @@ class TwinEdgeClient:
     def status(self) -> Status:
         stats = self.link.stats()
         alive = any(thread.name.startswith("twin-mqtt") for thread in threading.enumerate())
-        return Status(stats.connected, alive, stats.queued, tuple(self._log.lines))
+        told = [*self._log.lines, stats.trouble, str(self.link.failure or "")]
+        return Status(stats.connected, alive, stats.queued, tuple(text for text in told if text))
 
     def stop(self) -> None:
         self.link.stop()
@@ -71,6 +73,7 @@ class TwinEdgeClient:
 
 def link_config(setup: Setup) -> LinkConfig:
     """Returns the configuration of a link: what an installation would have, and the case's own options."""
+    options = {"wait": True, **setup.options}
     address = BrokerAddress.parse(f"{'mqtts' if setup.ca_file else 'mqtt'}://{setup.host}:{setup.port}")
     if setup.user:
         address = dataclasses.replace(address, user=setup.user)
@@ -80,8 +83,9 @@ def link_config(setup: Setup) -> LinkConfig:
         setup.ca_file,
         MqttVersion(setup.version) if setup.version else MqttVersion.AUTO,
     )
-    options = {"wait": True, **setup.options}
-    return LinkConfig(broker, **options)
+    broker = dataclasses.replace(broker, **options.pop("broker", {}))
+    engine = EngineConfig(setup.folder, **options.pop("engine", {}))
+    return LinkConfig(broker, engine=engine, **options)
 
 
 class _Log(logging.Handler):
