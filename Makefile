@@ -11,7 +11,7 @@ CLIP    := clips/franck.mp4
 BENCHED  = $(sort $(NAME) $(patsubst bundles/%.twin,%,$(wildcard bundles/face.twin)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train convert test lint type format bench face digits clean
+.PHONY: help install demo train convert test lint type format bench bench-link face digits clean
 
 help: ## Show this help
 	@echo "twin-edge: train a digital twin, run it on a small device, sync it over MQTT"
@@ -57,6 +57,11 @@ bench: $(STAMP) ## Measure all that docs/benchmarks/ tells: rates, speed, faults
 	$(BIN)/python benchmarks/faults.py 'bundles/$(NAME).twin'
 	$(BIN)/python benchmarks/device.py 'bundles/$(NAME).twin'
 	$(BIN)/python benchmarks/report.py $(BENCHED)
+
+bench-link: $(STAMP) ## Try the link in 32 faults beside bare clients, kill it, measure its cost -> docs/faults.md
+	cd benchmarks && ../$(BIN)/python -m link cost --bundle '../bundles/$(NAME).twin'
+	cd benchmarks && ../$(BIN)/python -m link faults --bundle '../bundles/$(NAME).twin'
+	cd benchmarks && ../$(BIN)/python -m link shows --bundle '../bundles/$(NAME).twin'
 
 $(CLIP): $(STAMP)
 	$(BIN)/python benchmarks/fetch_clip.py

@@ -1,4 +1,4 @@
-"""Tries the link's faults, and measures what the link costs.
+"""Tries the link's faults, and measures what the link costs; to be run in the folder benchmarks.
 
 python -m link faults                   all 32 cases with every client; writes faults.json and docs/faults.md
 python -m link case 7 --client paho     one case with one client, here
@@ -21,7 +21,8 @@ from link.page import write_page
 from link.running import Outcome, as_json, run_all, run_here
 from twin_edge.files import write_atomic
 
-RESULTS = Path("benchmarks/results")
+RESULTS = Path(__file__).parents[1] / "results"
+PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 
 
 def main() -> int:
@@ -60,7 +61,7 @@ def main() -> int:
         from link.shows import run_shows
 
         run_shows(options.bundle, RESULTS / "link.json", full=options.full, minutes=options.minutes, only=options.only)
-    write_page(RESULTS, Path("docs/faults.md"))
+    write_page(RESULTS, PAGE)
     return 0
 
 

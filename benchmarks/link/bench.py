@@ -24,7 +24,7 @@ from twin_edge.twin.packet import Flags
 
 RATE: Final = 30.0
 KEY_EVERY: Final = 300
-MAY_BLOCK_S: Final = 0.25
+MAY_BLOCK_S: Final = 0.5
 """A call that waits for a network takes seconds; a busy machine's hiccups take less than this."""
 _JOIN_S: Final = 5.0
 

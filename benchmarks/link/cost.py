@@ -121,6 +121,11 @@ class _Sink:
         self.caller_ns += time.thread_time_ns() - began
         return True
 
+    @property
+    def stands_alone(self) -> bool:
+        link = getattr(self._client, "link", None)
+        return link is not None and link.stands_alone
+
     def take_resync(self) -> bool:
         link = getattr(self._client, "link", None)
         return link is not None and link.take_resync()

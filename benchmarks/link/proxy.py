@@ -259,7 +259,8 @@ class Proxy:
         rules = self.rules[pipe.way]
         try:
             while True:
-                while (rules.stalled and not pipe.orphaned) or pipe.held >= _capacity(rules):
+                # Rules are plain values, set by any thread.
+                while (rules.stalled and not pipe.orphaned) or pipe.held >= _capacity(rules):  # noqa: ASYNC110
                     await asyncio.sleep(_POLL_S)
                 data = await self._loop.sock_recv(pipe.source, _SLOW_CHUNK if rules.kbit_s or rules.loss else _CHUNK)
                 if pipe.orphaned:

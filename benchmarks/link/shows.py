@@ -16,10 +16,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from link.bench import Bench, Driver
+from link.bench import MAY_BLOCK_S, Bench, Driver
 from link.cases.spool import folder_bytes, historical
 from link.cases.twin import device_settings, revisions
 from link.cost import store
+from link.clients import LinkClient, TwinEdgeClient
 from link.device import DeviceProcess
 from link.observer import Observer, eventually
 from link.verdict import Verdict
@@ -78,33 +79,28 @@ def kill_devices(bench: Bench, times: int = 100) -> None:
     made: set[int] = set()
     safe: set[int] = set()
     sessions: list[int] = []
-    first = 0
-    for number in range(times + 1):
-        last = number == times
-        proxy.up()
-        if not last and chance.random() < 0.5:
-            proxy.down()
-        settings = device_settings(bench, proxy.port, first_event=first, events_per_s=2.0 if last else 50.0)
-        with DeviceProcess(settings) as device:
+    for _ in range(times):
+        (proxy.down if chance.random() < 0.5 else proxy.up)()
+        first = max(made, default=0) + 100
+        with DeviceProcess(device_settings(bench, proxy.port, first_event=first)) as device:
             device.wait_ready()
-            sessions.append(device.session)
-            if last:
-                eventually(lambda: not arrived(safe, observer).lost, 60)
-            else:
-                time.sleep(chance.uniform(0.2, 1.2))
-                if chance.random() < 0.3:
-                    proxy.cut()
-                    time.sleep(chance.uniform(0.0, 0.3))
+            time.sleep(chance.uniform(0.2, 1.2))
+            if chance.random() < 0.3:
+                proxy.cut()
+                time.sleep(chance.uniform(0.0, 0.3))
             device.kill()
             made |= device.made
             safe |= device.safe
-        first = max(made, default=0) + 100
+            sessions.append(device.session)
+    proxy.up()
+    with DeviceProcess(device_settings(bench, proxy.port, first_event=max(made) + 100, events_per_s=2.0)) as device:
+        device.wait_ready()
+        sessions.append(device.session)
+        eventually(lambda: not arrived(safe, observer).lost, 60)
     result = arrived(safe, observer)
     verdict = bench.verdict
-    verdict.check(
-        f"{times} kills, {len(made)} events made, {len(safe)} said to be safe: {result.text}",
-        len(safe) > times and not result.lost,
-    )
+    text = f"{times} kills, {len(made)} events made, {len(safe)} said to be safe: {result.text}"
+    verdict.check(text, len(safe) > times and not result.lost)
     verdict.check(f"{result.corrupt} corrupt", not result.corrupt)
     verdict.check("session grows by one at each start", sessions == list(range(sessions[0], sessions[0] + times + 1)))
     check_revisions(verdict, observer)
@@ -132,27 +128,22 @@ def kill_brokers(bench: Bench, times: int = 50) -> None:
         f"{times} kills, {len(safe)} of {len(made)} events said to be safe; {result.text}", not result.lost
     )
     bench.verdict.check(f"{result.corrupt} corrupt", not result.corrupt)
-    bench.verdict.check(f"slowest call {stats['slowest_ms']} ms", stats["slowest_ms"] < 250)
+    bench.verdict.check(f"slowest call {stats['slowest_ms']} ms", stats["slowest_ms"] < 1e3 * MAY_BLOCK_S)
     check_revisions(bench.verdict, observer)
 
 
 def outage(bench: Bench) -> None:
     """The broker is away for a while at 30 states a second; then history comes, and the live view is young soon."""
-    length_s = 600.0 if bench.full else 60.0
-    cap = CAP_BYTES if bench.full else CAP_BYTES // 10
+    length_s, cap = (600.0, CAP_BYTES) if bench.full else (60.0, CAP_BYTES // 10)
     broker = bench.broker()
     proxy = bench.proxy(broker.port)
     observer = bench.observer(broker)
     client = bench.online(proxy.port, options={"engine": {"max_bytes": cap}})
+    url, twin = f"mqtt://127.0.0.1:{broker.port}", f"{NAMESPACE}/{client.setup.device}"
+    ages: list[tuple[float, float]] = []
     most = 0
-    with (
-        Driver(client) as driver,
-        TwinView(
-            f"mqtt://127.0.0.1:{broker.port}", f"{NAMESPACE}/{client.setup.device}", bench.folder / "cache"
-        ) as view,
-    ):
-        ages: list[tuple[float, float]] = []
-        threading.Thread(target=lambda: _follow(view, ages), daemon=True).start()
+    with Driver(client) as driver, TwinView(url, twin, bench.folder / "cache") as view:
+        threading.Thread(target=_follow, args=(view, ages), daemon=True).start()
         time.sleep(3)
         first = driver.states
         proxy.down()
@@ -164,39 +155,32 @@ def outage(bench: Bench) -> None:
         proxy.up()
         eventually(lambda: client.status().connected, 70)
         up_at = time.monotonic()
-        eventually(lambda: any(at > up_at and age <= 1 for at, age in ages), 10)
-        young = next((at for at, age in ages if at > up_at and age <= 1), float("inf")) - up_at
+        eventually(lambda: _is_young(ages, up_at), 10)
+        young_s = time.monotonic() - up_at
         time.sleep(5)
         late = [age for at, age in ages if at > up_at + 5]
-        backlog_s = length_s * 2
-        eventually(
-            lambda: len(historical(observer)) >= 0.9 * (last - first) and not late_history(observer, 3), backlog_s
-        )
-    headers = historical(observer)
+        eventually(lambda: not _backlog(client), length_s * 2)
+        missing = arrived(set(range(driver.events)), observer)
+    headers = [header for header in historical(observer) if first <= header.seq < last]
     flagged = sum(bool(header.flags & Flags.HISTORICAL) for header in headers)
-    states = sum(header.count for header in headers)
-    span = (headers[-1].seq - headers[0].seq) / (last - first) if headers else 0.0
+    seqs = {header.seq + place for header in headers for place in range(header.count)}
     verdict = bench.verdict
     verdict.check(
-        f"{length_s:.0f} s without broker, at most {most / 1e6:.2f} MB on the disk, cap {cap / 1e6:.1f} MB",
-        most <= 1.1 * cap,
+        f"{length_s:.0f} s without broker, at most {most / 1e6:.2f} MB on the disk, cap {cap / 1e6:.1f} MB", most <= cap
     )
-    verdict.check(
-        f"{states} of {last - first} states came as history, {flagged} of {len(headers)} packets flagged, spanning {100 * span:.0f} %",
-        headers and flagged == len(headers) and span > 0.9,
-    )
-    verdict.check(f"live view at most 1 s behind {young:.1f} s after the connection", young <= 5)
-    verdict.check(
-        f"and {max(late, default=float('inf')):.2f} s behind at most from 5 s on", max(late, default=9e9) <= 1
-    )
-    result = arrived(set(range(driver.events)), observer)
-    eventually(lambda: not arrived(set(range(driver.events)), observer).lost, 10)
-    verdict.check(result.text, not arrived(set(range(driver.events)), observer).lost)
+    text = f"{len(seqs)} of {last - first} states came as history, {flagged} of {len(headers)} packets flagged"
+    verdict.check(text, len(seqs) >= 0.9 * (last - first) and flagged == len(headers))
+    verdict.check(f"live view at most 1 s behind {young_s:.1f} s after the connection", young_s <= 5)
+    verdict.check(f"and {max(late, default=1e9):.2f} s behind at most from 5 s on", max(late, default=1e9) <= 1)
+    verdict.check(missing.text, len(missing.lost) <= 1)  # the last one may still be under way
 
 
-def late_history(observer: Observer, seconds: float) -> bool:
-    """Returns whether history has come within the last seconds."""
-    return any(heard.at > time.monotonic() - seconds for heard in observer.on("up/hist"))
+def _is_young(ages: list[tuple[float, float]], since: float) -> bool:
+    return any(at > since and age <= 1 for at, age in ages[-200:])
+
+
+def _backlog(client: LinkClient) -> int:
+    return client.link.stats().engine.history_packets if isinstance(client, TwinEdgeClient) else 0
 
 
 def _follow(view: TwinView, ages: list[tuple[float, float]]) -> None:
@@ -247,7 +231,7 @@ def soak(bench: Bench, minutes: float) -> None:
     verdict.check(
         f"lag p99 {statistics.quantiles(lags, n=100)[98]:.0f} ms", statistics.quantiles(lags, n=100)[98] < 1000
     )
-    verdict.check(f"slowest call {stats['slowest_ms']} ms", stats["slowest_ms"] < 250)
+    verdict.check(f"slowest call {stats['slowest_ms']} ms", stats["slowest_ms"] < 1e3 * MAY_BLOCK_S)
     check_revisions(verdict, observer)
 
 

@@ -29,26 +29,30 @@ IDENTIFIERS = 65_535
 def oversize(bench: Bench) -> None:
     """The broker takes 20,000 bytes; three small events, one of 50,000 bytes, three small ones. MQTT 5 and 3.1.1."""
     for version in ("5", "3.1.1"):
-        options = {"uploads_bundle": False} if bench.is_ours else {}
-        broker = bench.broker("max_packet_size 20000")
-        proxy = bench.proxy(broker.port)
-        observer = bench.observer(broker)
-        client = bench.online(proxy.port, version=version, options=options, folder=bench.folder / f"v{version}")
-        connects = len(proxy.attempts)
-        driver = Driver(client, rate=0)
-        for size in (0, 0, 0, 50_000, 0, 0, 0):
-            driver.event(size)
-        small = set(range(7)) - {3}
+        _oversize(bench, version)
 
-        def came(observer: Observer = observer, small: set[int] = small) -> Arrivals:
-            return Arrivals.of(small, (heard.payload for heard in observer.on(EVENT)))
 
-        eventually(lambda came=came: not came().lost, 25)
-        bench.verdict.check(f"MQTT {version}: {came().text}", not came().lost)
-        eventually(lambda client=client: client.fate(3) == "rejected", 5)
-        bench.verdict.check(f"the large one is {client.fate(3) or 'unknown'}", client.fate(3) == "rejected")
-        bench.verdict.check(f"{len(proxy.attempts) - connects} reconnects", len(proxy.attempts) - connects <= 5)
-        client.stop()
+def _oversize(bench: Bench, version: str) -> None:
+    # The blocks of the bundle would be too large as well.
+    options = {"uploads_bundle": False} if bench.is_ours else {}
+    broker = bench.broker("max_packet_size 20000")
+    proxy = bench.proxy(broker.port)
+    observer = bench.observer(broker)
+    client = bench.online(proxy.port, version=version, options=options, folder=bench.folder / f"v{version}")
+    connects = len(proxy.attempts)
+    driver = Driver(client, rate=0)
+    for size in (0, 0, 0, 50_000, 0, 0, 0):
+        driver.event(size)
+
+    def came() -> Arrivals:
+        return Arrivals.of({0, 1, 2, 4, 5, 6}, (heard.payload for heard in observer.on(EVENT)))
+
+    eventually(lambda: not came().lost, 25)
+    bench.verdict.check(f"MQTT {version}: {came().text}", not came().lost)
+    eventually(lambda: client.fate(3) == "rejected", 5)
+    bench.verdict.check(f"the large one is {client.fate(3) or 'unknown'}", client.fate(3) == "rejected")
+    bench.verdict.check(f"{len(proxy.attempts) - connects} reconnects", len(proxy.attempts) - connects <= 5)
+    client.stop()
 
 
 @case(12, "hostile input", expect="refused and counted; the connection works on")
@@ -118,22 +122,26 @@ def handler_raises(bench: Bench) -> None:
 def receive_maximum(bench: Bench) -> None:
     """500 events while the broker is away, then it comes; the proxy counts what is in flight. MQTT 5."""
     for limit in (1, 10):
-        tap = InflightTap()
-        broker = bench.broker(f"max_inflight_messages {limit}")
-        proxy = bench.proxy(broker.port, tap)
-        observer = bench.observer(broker)
-        client = bench.online(proxy.port, version="5", folder=bench.folder / f"r{limit}")
-        proxy.down()
-        eventually(lambda client=client: not client.status().connected, 20)
-        driver = Driver(client, rate=0)
-        for _ in range(500):
-            driver.event()
-        tap.most = 0
-        proxy.up()
-        came = arrivals(driver, observer, 20)
-        bench.verdict.check(f"Receive Maximum {limit}: {tap.most} in flight", tap.most <= limit)
-        bench.verdict.check(came.text, not came.lost)
-        client.stop()
+        _receive_maximum(bench, limit)
+
+
+def _receive_maximum(bench: Bench, limit: int) -> None:
+    tap = InflightTap()
+    broker = bench.broker(f"max_inflight_messages {limit}")
+    proxy = bench.proxy(broker.port, tap)
+    observer = bench.observer(broker)
+    client = bench.online(proxy.port, version="5", folder=bench.folder / f"r{limit}")
+    proxy.down()
+    eventually(lambda: not client.status().connected, 20)
+    driver = Driver(client, rate=0)
+    for _ in range(500):
+        driver.event()
+    tap.most = 0
+    proxy.up()
+    came = arrivals(driver, observer, 20)
+    bench.verdict.check(f"Receive Maximum {limit}: {tap.most} in flight", tap.most <= limit)
+    bench.verdict.check(came.text, not came.lost)
+    client.stop()
 
 
 @case(18, "topic alias over a restart", expect="no endless loop of protocol errors")
@@ -229,7 +237,7 @@ def wraps(bench: Bench) -> None:
     driver = Driver(client, rate=0)
     began = moved_at = time.monotonic()
     last, longest = 0, 0.0
-    while driver.events < wanted and time.monotonic() - began < (900 if bench.full else 50):
+    while driver.events < wanted and time.monotonic() - began < (1800 if bench.full else 95):
         heard = observer.count
         now = time.monotonic()
         if heard != last:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import statistics
 import threading
@@ -78,12 +79,16 @@ def endings(bench: Bench) -> None:
         heard = len(observer.on(AVAIL))
         with DeviceProcess(device_settings(bench, broker.port)) as device:
             device.wait_ready()
-            eventually(lambda heard=heard: any(b'"online"' in one.payload for one in observer.on(AVAIL)[heard:]), 15)
+            eventually(functools.partial(_is_online, observer, heard), 15)
             if how == "SIGTERM":
                 bench.verdict.check("exit code 0", device.terminate() == 0)
             else:
                 device.kill()
         _check_offline(bench, observer, how, with_reason=how == "SIGTERM")
+
+
+def _is_online(observer: Observer, since: int) -> bool:
+    return any(b'"online"' in one.payload for one in observer.on(AVAIL)[since:])
 
 
 def _check_offline(bench: Bench, observer: Observer, how: str, *, with_reason: bool) -> None:
@@ -171,8 +176,7 @@ def clock_jumps(bench: Bench) -> None:
         time.sleep(4)
         proxy.up()
         time.sleep(9)
-        eventually(lambda: not _events(device, observer).lost, 10)
-        came = _events(device, observer)
+        came = _wait_for_events(device, observer)
         stats = device.stats
     bench.verdict.check(came.text, not came.lost)
     seqs = [header.seq for heard in observer.on("up/z") if (header := stream_header(heard.payload)) is not None]
@@ -183,8 +187,15 @@ def clock_jumps(bench: Bench) -> None:
     bench.verdict.note("the clock of Python in the process jumps, not the machine's")
 
 
-def _events(device: DeviceProcess, observer: Observer) -> Arrivals:
-    return Arrivals.of(device.made, (heard.payload for heard in observer.on(EVENT)))
+def _wait_for_events(device: DeviceProcess, observer: Observer) -> Arrivals:
+    """Waits for the events that a device has made so far."""
+    made = set(device.made)
+
+    def came() -> Arrivals:
+        return Arrivals.of(made, (heard.payload for heard in observer.on(EVENT)))
+
+    eventually(lambda: not came().lost, 15)
+    return came()
 
 
 @case(27, "late joiner, lost key, other model", expect="decodes or asks; never renders with the wrong decoder")
@@ -244,8 +255,7 @@ def soak(bench: Bench) -> None:
             time.sleep(length_s / restarts - 8)
             bench.restart_broker(broker, proxy, observer)
             time.sleep(5)
-        eventually(lambda: not _events(device, observer).lost, 20)
-        came = _events(device, observer)
+        came = _wait_for_events(device, observer)
         kept, stats = device.all_stats[8:], device.stats
     bench.verdict.check(came.text, not came.lost)
     growth_mb = (kept[-1]["rss_kb"] - kept[0]["rss_kb"]) / 1024

@@ -82,7 +82,7 @@ class AiomqttClient:
             self._loop.call_soon_threadsafe(self._some.set)
 
     async def _flush(self) -> None:
-        while self._kept and self._client is not None:
+        while self._kept and self._client is not None:  # noqa: ASYNC110 - the queue has no event for being empty
             await asyncio.sleep(0.01)
 
     def _publish_now(self, topic: str, data: bytes) -> None:
@@ -125,8 +125,7 @@ class AiomqttClient:
             will=will,
             tls_context=tls,
         ) as client:
-            granted = await client.subscribe(self._root + "down/#", 1)
-            self._judge(granted)
+            self._judge(await client.subscribe(self._root + "down/#", 1))
             await client.publish(self._root + CODEC, setup.bundle.digest, 1, retain=True)
             await client.publish(self._root + AVAIL, avail_payload("online", setup.session), 1, retain=True)
             self._client = client
@@ -157,7 +156,7 @@ class AiomqttClient:
 
     async def _listen(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
-            payload = message.payload if isinstance(message.payload, bytes) else b""
+            payload = bytes(message.payload)
             if str(message.topic) == self._root + REQUEST:
                 self._put(-1, ANSWER, answer_payload(payload))
             elif self.setup.on_command is not None:
