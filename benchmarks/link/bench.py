@@ -16,7 +16,8 @@ from typing import Any, Final, Self
 from link.broker import Broker
 from link.clients import CLIENTS, LinkClient, Setup, TwinEdgeClient
 from link.observer import Observer, eventually
-from link.proxy import Proxy, Way
+from link.proxy import Proxy
+from link.rules import Way
 from link.verdict import Verdict
 from link.workload import EVENT, STREAM, Arrivals, Pace, event_payload, stream_header
 from twin_edge.bundle import Bundle

@@ -34,7 +34,7 @@ States of the rig, coded beforehand. The processor's time is that of the link's 
 bytes are those of MQTT, TCP and IP on the loopback, the acknowledgements of TCP included. The last lines are a bare
 client that sends the same packets.
 
-| setting | CPU, % of a core | kbit/s up | kbit/s down | packets/s up | kbit/s up, with a report a second | written, bytes |
+| setting | CPU, % of a core | kbit/s up | kbit/s down | packets/s up | kbit/s up, a report a second | bytes written |
 |---|---|---|---|---|---|---|
 """
 

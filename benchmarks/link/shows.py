@@ -19,8 +19,8 @@ from typing import Any, Final
 from link.bench import MAY_BLOCK_S, Bench, Driver
 from link.cases.spool import folder_bytes, historical
 from link.cases.twin import device_settings, revisions
-from link.cost import store
 from link.clients import LinkClient, TwinEdgeClient
+from link.cost import store
 from link.device import DeviceProcess
 from link.observer import Observer, eventually
 from link.verdict import Verdict

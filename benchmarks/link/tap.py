@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 
 from link.packets import CONNACK, CONNECT, DISCONNECT, PINGREQ, PUBACK, PUBLISH, MqttPacket, PacketSplitter
-from link.proxy import Way
+from link.rules import Way
 
 
 class InflightTap:

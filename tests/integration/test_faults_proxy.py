@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from link.proxy import Listening, Proxy, Way
+from link.proxy import Proxy
+from link.rules import Listening, Way
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from link.cases.network import check_recovers
 from link.cases.registry import case
 from link.clients import CLIENTS, LinkClient
 from link.observer import Observer, eventually
-from link.proxy import Listening
+from link.rules import Listening
 from link.workload import AVAIL, CODEC, DISCOVERY, KEY, REPORT, STREAM, stream_header
 
 

@@ -18,7 +18,7 @@ from link.tap import InflightTap
 from link.workload import AVAIL, DEVICE, ROOT
 
 _TAKEN_OVER_S: Final = 10
-SECRET: Final = "secret"
+SECRET: Final = "secret"  # noqa: S105 - see below
 """What the brokers here know as password; it opens nothing else."""
 
 

@@ -15,7 +15,7 @@ from link.bench import (
 )
 from link.cases.registry import case
 from link.observer import Observer, eventually
-from link.proxy import Way
+from link.rules import Way
 from link.workload import AVAIL, EVENT, STREAM, is_whole, made_at_us
 
 
