@@ -10,11 +10,15 @@ import pytest
 from link.bench import Bench
 from link.cases import CASES
 from link.clients import CLIENTS
+from link.proxy import Proxy
 from link.running import Outcome, as_json, run_here
 from link.verdict import FAIL, PASS, Verdict
+from twin_edge.sync import TwinId
+from twin_edge.sync.wire.messages import parse_avail
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
+TWIN = TwinId("org.acme", "cam-01")
 FAST = (2, 5, 11, 12, 13, 17, 19, 20, 22, 24, 27, 31)
 
 
@@ -38,6 +42,16 @@ def test_a_bare_client_is_found_out(bundle_path):
     outcome = run_here(19, "paho", bundle_path)
     assert outcome.result == FAIL
     assert "NOT: stale command applied" in outcome.evidence
+
+
+def test_a_short_break_is_not_told(mosquitto, twin_bundle, raw_client, device_class, until):
+    raw_client.subscribe(TWIN.topics.avail, 1)
+    with Proxy(mosquitto.port) as proxy, device_class(f"mqtt://127.0.0.1:{proxy.port}", twin_bundle) as device:
+        assert until(lambda: device.link.stats().ready)
+        proxy.cut()
+        assert until(lambda: device.link.stats().reconnects == 1)
+        assert until(lambda: len(raw_client.all(TWIN.topics.avail)) == 2)
+        assert all(parse_avail(TWIN, payload).online for payload in raw_client.all(TWIN.topics.avail))
 
 
 def test_a_verdict_needs_a_check_and_all_of_them():
