@@ -92,7 +92,8 @@ def _is_online(observer: Observer, since: int) -> bool:
 
 
 def _check_offline(bench: Bench, observer: Observer, how: str, *, with_reason: bool) -> None:
-    offline = eventually(lambda: b'"offline"' in observer.latest(AVAIL), 5)
+    # With MQTT 5 the broker waits for some seconds before it publishes the will.
+    offline = eventually(lambda: b'"offline"' in observer.latest(AVAIL), 20)
     value = json.loads(observer.latest(AVAIL))["value"]
     reason = value.get("reason") or ""
     bench.verdict.check(f"{how}: {value['status']}, reason {reason!r}", offline and bool(reason) == with_reason)
