@@ -25,7 +25,7 @@ Granted = Callable[[tuple[bool, ...]], None]
 """Takes whether each subscription of a call was granted, with the QoS that was asked for."""
 
 _SEND_BUFFER: Final = 64 * 1024
-_UNSENT_BYTES: Final = 8 * 1024
+_UNSENT_BYTES: Final = 2 * 1024
 """The kernel has room for more as long as fewer bytes than this wait to be sent: what it keeps gets old there."""
 _TCP_TIMEOUT_MS: Final = 10_000
 _MAX_PAHO_INFLIGHT: Final = 0xFFFF
