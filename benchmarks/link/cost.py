@@ -38,8 +38,8 @@ from twin_edge.twin.packet import Codec, Packet
 RATE: Final = 30
 SEED: Final = 9101
 """Of the rig: neither training nor calibration has seen it."""
-STATES_S: Final = 4.0
-REPORTS_S: Final = 4.0
+STATES_S: Final = 12.0
+REPORTS_S: Final = 10.0
 _INSIDE: Final = "TWIN_EDGE_BENCH_NETNS"
 _HEADERS: Final = 52
 """IP and TCP headers of a segment with timestamps, bytes."""

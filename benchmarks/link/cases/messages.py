@@ -138,7 +138,7 @@ def _receive_maximum(bench: Bench, limit: int) -> None:
         driver.event()
     tap.most = 0
     proxy.up()
-    came = arrivals(driver, observer, 20)
+    came = arrivals(driver, observer, 40)
     bench.verdict.check(f"Receive Maximum {limit}: {tap.most} in flight", tap.most <= limit)
     bench.verdict.check(came.text, not came.lost)
     client.stop()

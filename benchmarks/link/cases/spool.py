@@ -22,7 +22,6 @@ from twin_edge.sync.wire.history import parse_history
 from twin_edge.twin.packet import Flags, PacketHeader
 
 CAP_BYTES: Final = 8_000_000
-SMALL_CAP_BYTES: Final = 1_500_000
 STATE_US: Final = 33_333
 """Between two states."""
 DAY_STATES: Final = 24 * 3600 * 30
@@ -37,9 +36,9 @@ FILE_BYTES: Final = 100_000
 def day_offline(bench: Bench) -> None:
     """A day's states, as fast as they go but dated as they would be; then the broker comes.
 
-    Without --full, a thirtieth of the states, less than a fifth of the cap, and a shorter back-off.
+    Without --full, a thirtieth of the states, a fifth of the cap, and a shorter back-off.
     """
-    states, cap = (DAY_STATES, CAP_BYTES) if bench.full else (DAY_STATES // 30, SMALL_CAP_BYTES)
+    states, cap = (DAY_STATES, CAP_BYTES) if bench.full else (DAY_STATES // 30, CAP_BYTES // 5)
     options = {"engine": {"max_bytes": cap}, "broker": {"backoff_max_s": 5.0}} if bench.is_ours else {}
     broker = bench.broker("max_queued_messages 0")
     proxy = bench.proxy(broker.port)
@@ -87,7 +86,7 @@ def day_offline(bench: Bench) -> None:
     verdict.check(f"{len(live)} live states meanwhile", len(live) > 200)
     check_never_blocked(verdict, driver)
     if not bench.full:
-        verdict.note("48 min of states and a cap of 1.5 MB")
+        verdict.note("48 min of states and a fifth of the cap")
 
 
 def folder_bytes(folder: Path) -> int:
