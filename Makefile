@@ -11,7 +11,7 @@ CLIP    := clips/franck.mp4
 BENCHED  = $(sort $(NAME) $(patsubst bundles/%.twin,%,$(wildcard bundles/face.twin)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train convert test lint type format bench fuzz face digits clean
+.PHONY: help install demo train convert test lint type format bench bench-link fuzz face digits clean
 
 help: ## Show this help
 	@echo "twin-edge: train a digital twin, run it on a small device, sync it over MQTT"
@@ -60,6 +60,11 @@ bench: $(STAMP) ## Measure all that docs/benchmarks/ tells: rates, speed, faults
 
 fuzz: $(STAMP) ## A million mutated messages, bundles and settings through every parser
 	$(BIN)/python benchmarks/fuzz.py 'bundles/$(NAME).twin'
+
+bench-link: $(STAMP) ## Try the link in 32 faults beside bare clients, kill it, measure its cost -> docs/faults.md
+	cd benchmarks && ../$(BIN)/python -m link cost --bundle '../bundles/$(NAME).twin'
+	cd benchmarks && ../$(BIN)/python -m link faults --bundle '../bundles/$(NAME).twin'
+	cd benchmarks && ../$(BIN)/python -m link shows --bundle '../bundles/$(NAME).twin'
 
 $(CLIP): $(STAMP)
 	$(BIN)/python benchmarks/fetch_clip.py

@@ -56,7 +56,8 @@ def test_killed_device_goes_offline(mosquitto, bundle_path, raw_client, until):
             assert parse_avail(TWIN, raw_client.last(TWIN.topics.avail)).online
         finally:
             process.send_signal(signal.SIGKILL)
-    assert until(lambda: not parse_avail(TWIN, raw_client.last(TWIN.topics.avail)).online)
+    # The broker holds the will back for ten seconds, in case that the device comes back.
+    assert until(lambda: not parse_avail(TWIN, raw_client.last(TWIN.topics.avail)).online, 20)
     heard = parse_avail(TWIN, raw_client.last(TWIN.topics.avail))
     assert (heard.session, heard.reason) == (5, "")
 

@@ -1,7 +1,7 @@
 """A certificate authority: X.509 certificates with P-256 keys.
 
 P-256 is what every TLS library of the last ten years takes, mosquitto's included; keys and handshakes are small. The
-package `cryptography` does the work (docs/adr/0008-provisioning.md); it is imported when it is needed, because devices
+package `cryptography` does the work (docs/adr/0010-provisioning.md); it is imported when it is needed, because devices
 do not have it.
 """
 

@@ -48,6 +48,9 @@ class Presence:
         self._clock = clock
         self._said_s = -_REPEAT_S
         self._was_online = False
+        self._predecessors: set[int] = set()
+        """Sessions heard of on the first connection: earlier runs of this device, as a rule."""
+        self._first = True
         self.online = False
 
     @property
@@ -57,7 +60,7 @@ class Presence:
 
     def ended(self) -> None:
         """The connection has ended, and with it what was said."""
-        self.online = False
+        self.online = self._first = False
         self._said_s = -_REPEAT_S
 
     def say_online(self) -> None:
@@ -87,12 +90,19 @@ class Presence:
         except MessageError as error:
             _LOGGER.debug("%s", error)
             return
-        if heard.session != self._session and self._was_online:
-            # What we have said is there no more, and nobody else should have anything to say.
-            self._rival()
+        if heard.session != self._session:
+            self._hear_another(heard.session)
         if self.online and (heard.session != self._session or not heard.online):
             _LOGGER.info("something says that %s is %s; saying that it is online", self._twin, heard.status)
             self.online = False
+
+    def _hear_another(self, session: int) -> None:
+        # What we have said is there no more; or, where two throw each other out before either has said anything, a
+        # session has come up that was not there when we began. Nobody else should have anything to say.
+        if self._was_online or not (self._first or session in self._predecessors):
+            self._rival()
+        elif self._first:
+            self._predecessors.add(session)
 
     def _message(self, availability: Availability) -> Outbound:
         return Outbound(self._twin.topics.avail, build_avail(self._twin, availability), qos=1, retain=True)

@@ -24,7 +24,7 @@ from twin_edge.sync.mqtt.transport import BrokerConfig, ClientStats, Listener, M
 
 _MAX_WAITING_QOS0: Final = 16
 """QoS 0 messages that may wait for the socket; more means that it is backed up, and the newest ones are dropped."""
-_MAX_QUICK_TAKEOVERS: Final = 3
+_MAX_TAKEOVERS: Final = 3
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class MqttClient:
         self._thread: threading.Thread | None = None
         self._reviving = threading.Lock()
         self._rival = False
-        self._quick_takeovers = 0
+        self._takeovers = 0
         self._restarts = 0
         self._failure: SyncError | None = None
 
@@ -288,12 +288,13 @@ class MqttClient:
 
     def _judge(self, ending: Ending) -> Ending:
         """Returns an ending as it is, or as what it means after several like it."""
-        if ending.held_s >= STABLE_S:
-            self._quick_takeovers = 0
-        elif self._rival and ending.held_s and ending.cause is Cause.LOST:
-            self._quick_takeovers += 1
+        if self._rival and ending.held_s and ending.cause is Cause.LOST:
+            # However long it held: with the back-off of the other one, that grows.
+            self._takeovers += 1
+        elif ending.held_s >= STABLE_S:
+            self._takeovers = 0
         self._rival = False
-        if self._quick_takeovers <= _MAX_QUICK_TAKEOVERS:
+        if self._takeovers <= _MAX_TAKEOVERS:
             return ending
         error = duplicate_identity(self._config.address, self._identity.client_id)
         return Ending(Cause.TAKEN_OVER, error, ending.held_s)

@@ -27,7 +27,7 @@ Granted = Callable[[tuple[bool, ...]], None]
 """Takes whether each subscription of a call was granted, with the QoS that was asked for."""
 
 _SEND_BUFFER: Final = 64 * 1024
-_UNSENT_BYTES: Final = 8 * 1024
+_UNSENT_BYTES: Final = 2 * 1024
 """The kernel has room for more as long as fewer bytes than this wait to be sent: what it keeps gets old there."""
 _TCP_TIMEOUT_MS: Final = 10_000
 _MAX_PAHO_INFLIGHT: Final = 0xFFFF
@@ -80,6 +80,8 @@ class Connection:
         self._grants: dict[int, tuple[Sequence[tuple[str, int]], Granted | None]] = {}
         self._granted: deque[tuple[int, tuple[int, ...]]] = deque()
         self._inflight = 0
+        # A broker that drops the session publishes the will with it, delay or not: the session must be kept as long.
+        self._delays_will = version is MqttVersion.V5 and identity.will is not None and config.will_delay_s > 0
         self.client = self._make(identity, tls)
 
     @property
@@ -117,7 +119,10 @@ class Connection:
         address, keepalive_s = self._config.address, self._config.keepalive_s
         with named(address.host):
             if self.version is MqttVersion.V5:
-                self.client.connect(address.host, address.port, keepalive_s, clean_start=True)
+                session = self._session_properties()
+                self.client.connect(
+                    address.host, address.port, keepalive_s, clean_start=session is None, properties=session
+                )
             else:
                 self.client.connect(address.host, address.port, keepalive_s)
 
@@ -206,7 +211,7 @@ class Connection:
             client.username_pw_set(identity.user, self._config.password)
         will = identity.will
         if will is not None:
-            client.will_set(will.topic, will.payload, will.qos, will.retain)
+            client.will_set(will.topic, will.payload, will.qos, will.retain, self._will_properties())
         client.connect_timeout = self._config.connect_timeout_s
         # The limit in flight is kept here, because paho does not know what the broker can take.
         client.max_inflight_messages_set(_MAX_PAHO_INFLIGHT)
@@ -218,6 +223,21 @@ class Connection:
         # With this set, paho leaves all writing to the one who calls its loop.
         client.on_socket_register_write = lambda _client, _data, _sock: None
         return client
+
+    def _session_properties(self) -> Properties | None:
+        """Returns what asks the broker to keep the session for as long as it holds back the will; None for neither."""
+        if not self._delays_will:
+            return None
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = self._config.will_delay_s
+        return properties
+
+    def _will_properties(self) -> Properties | None:
+        if not self._delays_will:
+            return None
+        properties = Properties(PacketTypes.WILLMESSAGE)  # type: ignore[no-untyped-call]
+        properties.WillDelayInterval = self._config.will_delay_s
+        return properties
 
     def _on_publish(self, _client: Any, _data: Any, mid: int, reason: ReasonCode, _properties: Any) -> None:
         self._settled.append((mid, Outcome(reason.value, str(reason) if reason.is_failure else "")))

@@ -50,6 +50,8 @@ class BrokerConfig:
     keepalive_s: int = 10
     """Seconds of silence after which the link is probed, 1-3600; a subscriber notices a dead link after about twice
     that, a device within 15 s, see docs/link.md."""
+    will_delay_s: int = 10
+    """Seconds that the broker waits for us to come back before it says that we are gone, 0-3600; MQTT 5 only."""
     connect_timeout_s: float = 5.0
     """Seconds for each step of connecting, above 0."""
     backoff_min_s: float = 1.0
@@ -72,6 +74,8 @@ class BrokerConfig:
             raise ConfigError(
                 f"a certificate needs TLS, and {self.address.scheme}:// has none", fix="use mqtts:// or wss://"
             )
+        if not 0 <= self.will_delay_s <= 3600:  # noqa: PLR2004 - an hour
+            raise ConfigError("the delay of the will must be 0-3600 s", fix="correct it")
         if self.address.tls:
             self.tls_context()
 

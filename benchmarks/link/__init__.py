@@ -1,0 +1,1 @@
+"""The fault harness of the link: clients, a real broker, a proxy between them, and the ways in which it goes wrong."""
