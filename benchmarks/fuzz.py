@@ -5,8 +5,9 @@
     python benchmarks/fuzz.py bundles/rig.twin --only manifest --atheris 60          guided by coverage, seconds
 
 An input is accepted, or refused with the project's own error on one line; anything else is a failure: another
-exception, more than its time, more memory than its bound. Inputs depend on the seed only. The table goes to
-benchmarks/results/fuzz.json.
+exception, more than its processor time, more memory than its bound. Inputs depend on seed and bundle only; what came of
+one may depend on those before it for the two parsers that remember (the chain of packets, the whole subscriber). The
+table goes to benchmarks/results/fuzz.json.
 """
 
 from __future__ import annotations

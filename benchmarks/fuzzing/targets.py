@@ -114,9 +114,9 @@ def _packets(bundle: Bundle) -> list[Target]:
 
     keys = [data for data in delta if data[1] & Flags.KEY]
     return [
-        Target("packet, raw", bytes_of(raw), read_raw, 240),
-        Target("packet, codec 1, key", bytes_of(keys), read_alone, 80),
-        Target("packet, codec 1, chain", _mostly_whole(delta), read_chain, 120),
+        Target("packet, raw", bytes_of(raw), read_raw, 300),
+        Target("packet, codec 1, key", bytes_of(keys), read_alone, 40),
+        Target("packet, codec 1, chain", _mostly_whole(delta), read_chain, 80),
     ]
 
 
@@ -221,8 +221,8 @@ def _bundles(bundle: Bundle) -> list[Target]:
     targets = [
         Target("bundle, file", bytes_of([bundle.data]), Bundle.from_bytes, 6, 5.0, 128 << 20),
         Target("bundle, sealed again", bundle_of([bundle.data], _MEMBERS), Bundle.from_bytes, 6, 5.0, 128 << 20),
-        Target("manifest", json_of([manifest]), Manifest.from_bytes, 60),
-        Target("codec tables", json_of([members[CODEC]]), _tables_of(state.length), 24),
+        Target("manifest", json_of([manifest]), Manifest.from_bytes, 24),
+        Target("codec tables", json_of([members[CODEC]]), _tables_of(state.length), 12),
         Target(
             "golden samples",
             zip_of([members[GOLDEN]], _NPZ),
@@ -273,7 +273,7 @@ def _texts() -> list[Target]:
     site = Site(("broker.lan",), 8883, "127.0.0.1").to_bytes()
     secrets = ["hunter2\n", "pass word", "ü\r\n"]
     return [
-        Target("topic", text_of(topics, _TEXT), topic, 60),
+        Target("topic", text_of(topics, _TEXT), topic, 120),
         Target("twin id", text_of([str(TWIN), "a.b-c/D_1"], _TEXT), lambda data: TwinId.parse(_text(data)), 30),
         Target(
             "broker URL",

@@ -55,11 +55,11 @@ def test_hang_is_a_failure_and_ends():
     def parse(_data):
         while True:
             with contextlib.suppress(Exception):  # as a careless parser would
-                time.sleep(0.001)
+                sum(range(1000))
 
-    began = time.monotonic()
+    began = time.process_time()
     report = run(target_of(parse, seconds=0.05), 1, 3)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     assert report.outcomes == {FAILED: 3}
     assert "took more than 0.05 s" in report.failures[0]["why"]
 
