@@ -20,7 +20,7 @@ _LENGTH_BYTES: Final = 2
 
 
 class BufferedClient(paho.Client):
-    """Does what `paho.Client` does; one client is for one connection.
+    """Does what `paho.Client` does, but for its loops, which know nothing of `buffered`; for one connection.
 
     Attributes:
         on_plain: Gets topic, payload and the retained flag of each message of QoS 0 without properties, in place of
@@ -34,16 +34,6 @@ class BufferedClient(paho.Client):
         self._read = b""
         self._read_to = 0
         self._reads = 0
-
-    def loop(self, timeout: float = 1.0) -> MQTTErrorCode:
-        """Waits for the network and handles what is there; see `paho.Client.loop`."""
-        if self.buffered:
-            # Nothing would wake it for what has been read already.
-            code = self.loop_read()
-            if code != MQTTErrorCode.MQTT_ERR_SUCCESS or self._sock is None:
-                return code
-            timeout = timeout if self._read_to >= len(self._read) else 0.0
-        return super().loop(timeout)
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
         """Handles the messages of one piece; see `paho.Client.loop_read`.

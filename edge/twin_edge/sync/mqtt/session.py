@@ -24,6 +24,7 @@ from twin_edge.sync.mqtt.transport import BrokerConfig, Inbound, Listener, MqttV
 FLUSH_S: Final = 0.3
 """How long saying goodbye may take."""
 _PACKETS_AT_ONCE: Final = 64
+_GOODBYE_TURN_S: Final = 0.02
 """Packets that are read before the listener has its tick."""
 
 _LOGGER = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ class Session:
             if not alive or (not connection.since and (connection.reason or time.monotonic() > deadline)):
                 break
         if self._stopping.is_set():
-            _say_goodbye(connection)
+            _say_goodbye(connection, self.poller)
             return Ending(Cause.STOPPED)
         return self._ending_of(connection)
 
@@ -225,11 +226,14 @@ class Session:
         )
 
 
-def _say_goodbye(connection: Connection) -> None:
+def _say_goodbye(connection: Connection, poller: Poller) -> None:
+    """Disconnects in form. paho's own loop would do, but leaves sockets of its own open."""
     if not connection.since:
         return
     client, deadline = connection.client, time.monotonic() + FLUSH_S
     client.disconnect()
-    while client.socket() is not None and time.monotonic() < deadline:
-        if client.loop(0.02) != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            return
+    while (sock := client.socket()) is not None and time.monotonic() < deadline:
+        readable, writable = poller.wait(sock, _GOODBYE_TURN_S, write=client.want_write())
+        for ready, loop in ((writable, client.loop_write), (readable, client.loop_read)):
+            if ready and loop() != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                return
