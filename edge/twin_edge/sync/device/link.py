@@ -345,13 +345,12 @@ class DeviceLink:
         if self._greeted:
             return
         self._greeted = True
-        if self._config.births:
-            self.send(self._birth, Delivery.GREETING)
-        for part in self._parts:
-            self._client.guard("part", part.connected)
-        for message in (self._codec, self._key, self._state):
+        birth = self._birth if self._config.births else None
+        for message in (birth, self._codec, self._key, self._state):
             if message is not None:
                 self.send(message, Delivery.GREETING)
+        for part in self._parts:
+            self._client.guard("part", part.connected)
         if self._upload is not None:
             self._upload.connected()
         self._resync.set()
