@@ -285,7 +285,7 @@ class _Service:
             return
         for event in self._events.look(
             now_s,
-            camera=not self._away,
+            camera=not self._away or not self._running,
             in_sync=worker.judge.in_sync,
             gap=worker.recent_gap.latest,
             seq=worker.seq,
