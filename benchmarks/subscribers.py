@@ -38,7 +38,7 @@ from twin_edge.twin import Twin
 
 STATES = 600
 WARM_UP_S = 3.0
-MAKING_S, MAKING_S_PER_STATE = 30.0, 0.15e-3
+MAKING_S, MAKING_S_PER_STATE = 40.0, 0.1e-3
 """Time for making all packets, generous."""
 STARTING_S = 8.0
 """Time for the subscriber to be there."""
