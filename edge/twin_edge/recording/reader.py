@@ -3,66 +3,26 @@
 from __future__ import annotations
 
 import heapq
-import re
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from twin_edge.bundle.archive import MAX_BUNDLE_BYTES, Bundle
 from twin_edge.errors import BundleError, ConfigError, LostPacketError, MessageError, RecordingError
 from twin_edge.recording import schema
 from twin_edge.recording.chunks import MAX_CHUNK_BYTES, read_chunk
-from twin_edge.recording.writer import RAW_DEFLATE
+from twin_edge.recording.contents import RecordedTwin
+from twin_edge.recording.reports import RecordedReport, recorded_reports
+from twin_edge.recording.values import Values
 from twin_edge.sync.view.bundles import LoadedBundle
 from twin_edge.sync.view.update import TwinEvent, TwinUpdate
 from twin_edge.sync.wire.events import MAX_EVENT_BYTES, parse_event
-from twin_edge.sync.wire.messages import MAX_MESSAGE_BYTES, HeardReport, parse_state
 from twin_edge.sync.wire.topics import TwinId
 from twin_edge.twin.codec import PacketReader
 from twin_edge.twin.packet import MAX_TIME_US, Flags, Packet, seq_distance
 
 _MAX_LOADED: Final = 8
-_MAX_ID: Final = (1 << 62) - 1
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedTwin:
-    """What is in a recording of one twin."""
-
-    twin: TwinId
-    """Which one."""
-    states: int
-    """States."""
-    historical: int
-    """Those of them that came late, after an outage."""
-    begin_us: int
-    """Time of the first one, by the device's clock, microseconds since the epoch."""
-    end_us: int
-    """Time of the last one."""
-    bytes: int
-    """What its packets take."""
-    reports: int
-    """State reports."""
-    report_bytes: int
-    """What they take."""
-    events: int
-    """Events."""
-    bundles: tuple[str, ...]
-    """Digests of its bundles."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedReport:
-    """A state report and its time."""
-
-    time_us: int
-    """Microseconds since the epoch, by the device's clock."""
-    report: HeardReport
-    """The report."""
 
 
 class Recording:
@@ -83,7 +43,7 @@ class Recording:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.unreadable = 0
-        self._database = schema.open_to_read(path)
+        self._values = Values(path)
         self._loaded: dict[int, LoadedBundle] = {}
         try:
             self._twins = self._read_twins()
@@ -93,7 +53,7 @@ class Recording:
 
     def close(self) -> None:
         """Closes the file; may be called again."""
-        self._database.close()
+        self._values.close()
 
     def __enter__(self) -> Self:
         return self
@@ -131,21 +91,20 @@ class Recording:
             RecordingError: It is damaged.
         """
         number = self._twins[twin]
-        with schema.reading_from(self.path):
-            chunks = self._database.execute(
-                "SELECT coalesce(sum(states), 0), coalesce(sum(CASE WHEN kind & 2 THEN states ELSE 0 END), 0), "
-                "min(start_us), max(start_us + last_us), coalesce(sum(length(data)), 0) FROM chunks WHERE twin = ?",
-                (number,),
-            ).fetchone()
-            reports = self._database.execute(
-                "SELECT count(*), coalesce(sum(length(data)), 0) FROM reports WHERE twin = ?", (number,)
-            ).fetchone()
-            events = self._database.execute("SELECT count(*) FROM events WHERE twin = ?", (number,)).fetchone()
-            digests = self._database.execute(
-                "SELECT digest FROM bundles WHERE id IN (SELECT bundle FROM chunks WHERE twin = ?) ORDER BY id",
-                (number,),
-            ).fetchall()
-        numbers = [self._whole(0 if value is None else value) for value in (*chunks, *reports, *events)]
+        chunks = self._values.row(
+            "SELECT coalesce(sum(states), 0), coalesce(sum(CASE WHEN kind & 2 THEN states ELSE 0 END), 0), "
+            "min(start_us), max(start_us + last_us), coalesce(sum(length(data)), 0) FROM chunks WHERE twin = ?",
+            (number,),
+        )
+        reports = self._values.row(
+            "SELECT count(*), coalesce(sum(length(data)), 0) FROM reports WHERE twin = ?", (number,)
+        )
+        events = self._values.row("SELECT count(*) FROM events WHERE twin = ?", (number,))
+        digests = self._values.rows(
+            "SELECT digest FROM bundles WHERE id IN (SELECT bundle FROM chunks WHERE twin = ?) ORDER BY id LIMIT ?",
+            (number, schema.MAX_BUNDLES),
+        )
+        numbers = [self._values.whole(0 if value is None else value) for value in (*chunks, *reports, *events)]
         states, historical, begin_us, end_us, size, report_count, report_bytes, event_count = numbers
         return RecordedTwin(
             twin,
@@ -157,7 +116,7 @@ class Recording:
             reports=report_count,
             report_bytes=report_bytes,
             events=event_count,
-            bundles=tuple(self._digest(row[0]) for row in digests),
+            bundles=tuple(self._values.digest(row[0]) for row in digests),
         )
 
     def bundles(self, twin: TwinId) -> Iterator[Bundle]:
@@ -167,11 +126,11 @@ class Recording:
             RecordingError: It is damaged.
             BundleError: A bundle in it cannot be used.
         """
-        rows = self._rows(
+        rows = self._values.rows(
             "SELECT DISTINCT bundle FROM chunks WHERE twin = ? LIMIT ?", (self._twins[twin], schema.MAX_BUNDLES)
         )
         for (number,) in list(rows):
-            yield self._bundle(self._whole(number)).bundle
+            yield self._bundle(self._values.whole(number)).bundle
 
     def updates(self, twin: TwinId, begin_us: int = 0, end_us: int = MAX_TIME_US) -> Iterator[TwinUpdate]:
         """Goes through the states between two times, ends included, by the device's clock, each once.
@@ -226,23 +185,11 @@ class Recording:
         Raises:
             RecordingError: It is damaged.
         """
-        number = self._twins[twin]
-        rows = self._rows(
-            "SELECT id, time_us, base, data FROM reports WHERE twin = ? AND time_us BETWEEN ? AND ? "
-            "ORDER BY time_us, id",
-            (number, begin_us, end_us),
-        )
-        known: tuple[int, bytes] = (-1, b"")
-        for report_id, time_us, base, squeezed in rows:
-            if base is not None and base != known[0]:
-                known = (self._whole(base), self._base(number, self._whole(base)))
-            try:
-                data = _inflate(self._blob(squeezed, MAX_MESSAGE_BYTES), b"" if base is None else known[1])
-                if base is None:
-                    known = (self._whole(report_id), data)
-                yield RecordedReport(self._whole(time_us), parse_state(twin, data))
-            except (MessageError, zlib.error):
+        for report in recorded_reports(self._values, twin, self._twins[twin], begin_us, end_us):
+            if report is None:
                 self.unreadable += 1
+            else:
+                yield report
 
     def events(self, twin: TwinId, begin_us: int = 0, end_us: int = MAX_TIME_US) -> Iterator[TwinEvent]:
         """Goes through the events between two times, ends included; ones that do not fit are left out.
@@ -250,13 +197,13 @@ class Recording:
         Raises:
             RecordingError: It is damaged.
         """
-        rows = self._rows(
+        rows = self._values.rows(
             "SELECT data FROM events WHERE twin = ? AND time_us BETWEEN ? AND ? ORDER BY time_us, id",
             (self._twins[twin], begin_us, end_us),
         )
         for (data,) in rows:
             try:
-                yield TwinEvent(twin, parse_event(self._blob(data, MAX_EVENT_BYTES)))
+                yield TwinEvent(twin, parse_event(self._values.blob(data, MAX_EVENT_BYTES)))
             except MessageError:
                 self.unreadable += 1
 
@@ -278,25 +225,25 @@ class Recording:
 
     def _chunks(self, twin: TwinId, kind: int, begin_us: int, end_us: int) -> Iterator[tuple[int, list[bytes]]]:
         number = self._twins[twin]
-        first = self._database_value(
+        first = self._values.one(
             "SELECT id FROM chunks WHERE twin = ? AND start_us <= ? AND kind & 1 AND kind & 2 = ? "
             "ORDER BY start_us DESC, id DESC LIMIT 1",
             (number, begin_us, kind),
         )
-        rows = self._rows(
+        rows = self._values.rows(
             "SELECT id, bundle, start_us, data FROM chunks WHERE id >= ? AND twin = ? AND kind & 2 = ? ORDER BY id",
             (first or 0, number, kind),
         )
         last = -1
         for chunk, bundle, start_us, data in rows:
             # A damaged tree may go round in circles.
-            if self._whole(chunk) <= last:
+            if self._values.whole(chunk) <= last:
                 raise schema.damaged(self.path, "its rows are out of order")
             last = chunk
-            if self._whole(start_us) > end_us:
+            if self._values.whole(start_us) > end_us:
                 return
             try:
-                yield self._whole(bundle), read_chunk(self._blob(data, MAX_CHUNK_BYTES))
+                yield self._values.whole(bundle), read_chunk(self._values.blob(data, MAX_CHUNK_BYTES))
             except MessageError as error:
                 raise schema.damaged(self.path, error.message) from error
 
@@ -309,36 +256,26 @@ class Recording:
 
     def _reports_around(self, twin: TwinId, begin_us: int, end_us: int) -> Iterator[RecordedReport]:
         """Goes through the reports of a time, the last one before it included."""
-        before = self._database_value(
+        before = self._values.one(
             "SELECT max(time_us) FROM reports WHERE twin = ? AND time_us <= ?", (self._twins[twin], begin_us)
         )
         return self.reports(twin, begin_us if before is None else before, end_us)
 
     def _key_before(self, twin: TwinId, time_us: int) -> int:
         """Returns the beginning of the last chunk with a key at a time or before, 0 without one."""
-        found = self._database_value(
+        found = self._values.one(
             "SELECT max(start_us) FROM chunks WHERE twin = ? AND start_us <= ? AND kind & 1",
             (self._twins[twin], time_us),
         )
         return found or 0
 
-    def _base(self, twin: int, report: int) -> bytes:
-        """Returns a report that others refer to."""
-        rows = self._rows("SELECT data FROM reports WHERE id = ? AND twin = ? AND base IS NULL", (report, twin))
-        for (squeezed,) in rows:
-            try:
-                return _inflate(self._blob(squeezed, MAX_MESSAGE_BYTES), b"")
-            except zlib.error as error:
-                raise schema.damaged(self.path, "a report cannot be unpacked") from error
-        return b""
-
     def _bundle(self, number: int) -> LoadedBundle:
         if number in self._loaded:
             return self._loaded[number]
-        rows = self._rows("SELECT digest, data FROM bundles WHERE id = ?", (number,))
+        rows = self._values.rows("SELECT digest, data FROM bundles WHERE id = ?", (number,))
         for digest, data in rows:
             try:
-                bundle = Bundle.from_bytes(self._blob(data, MAX_BUNDLE_BYTES))
+                bundle = Bundle.from_bytes(self._values.blob(data, MAX_BUNDLE_BYTES))
             except BundleError as error:
                 raise type(error)(f"a bundle in {self.path} is refused ({error.message})", fix=error.fix) from error
             if bundle.digest != digest:
@@ -351,41 +288,12 @@ class Recording:
 
     def _read_twins(self) -> dict[TwinId, int]:
         twins: dict[TwinId, int] = {}
-        for number, name in self._rows("SELECT id, name FROM twins ORDER BY id LIMIT ?", (schema.MAX_TWINS,)):
+        for number, name in self._values.rows("SELECT id, name FROM twins ORDER BY id LIMIT ?", (schema.MAX_TWINS,)):
             try:
-                twins[TwinId.parse(str(name))] = self._whole(number)
+                twins[TwinId.parse(str(name))] = self._values.whole(number)
             except ConfigError as error:
                 raise schema.damaged(self.path, "it names a twin that cannot be") from error
         return twins
-
-    def _rows(self, statement: str, values: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-        with schema.reading_from(self.path):
-            cursor = self._database.execute(statement, values)
-        while True:
-            with schema.reading_from(self.path):
-                row = cursor.fetchone()
-            if row is None:
-                return
-            yield row
-
-    def _database_value(self, statement: str, values: tuple[Any, ...]) -> int | None:
-        row = next(self._rows(statement, values), None)
-        return None if row is None or row[0] is None else self._whole(row[0])
-
-    def _whole(self, value: Any) -> int:
-        if type(value) is not int or not 0 <= value <= _MAX_ID:
-            raise schema.damaged(self.path, "a number in it is none")
-        return value
-
-    def _blob(self, value: Any, most: int) -> bytes:
-        if type(value) is not bytes or len(value) > most:
-            raise schema.damaged(self.path, "a value in it is none, or too long")
-        return value
-
-    def _digest(self, value: Any) -> str:
-        if type(value) is not str or not _DIGEST.fullmatch(value):
-            raise schema.damaged(self.path, "a digest in it is none")
-        return value
 
 
 def _update(twin: TwinId, loaded: LoadedBundle, packet: Packet, place: int) -> TwinUpdate:
@@ -403,16 +311,3 @@ def _update(twin: TwinId, loaded: LoadedBundle, packet: Packet, place: int) -> T
         None,
         loaded.renderer,
     )
-
-
-def _inflate(data: bytes, dictionary: bytes) -> bytes:
-    """Returns what was deflated; never more than a message may have.
-
-    Raises:
-        zlib.error: It is not readable, or too long.
-    """
-    coder = zlib.decompressobj(RAW_DEFLATE, zdict=dictionary)
-    text = coder.decompress(data, MAX_MESSAGE_BYTES)
-    if not coder.eof or coder.unused_data:
-        raise zlib.error("not a whole report")
-    return text

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from twin_edge.recording.reader import RecordedReport, Recording
+from twin_edge.recording.reader import Recording
+from twin_edge.recording.reports import RecordedReport
 from twin_edge.sync.view.update import TwinEvent, TwinUpdate
 from twin_edge.sync.wire.topics import TwinId
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import time
-import zlib
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -14,6 +13,7 @@ from twin_edge.bundle.archive import Bundle
 from twin_edge.errors import RecordingError
 from twin_edge.recording import schema
 from twin_edge.recording.chunks import CHUNK_BYTES, ChunkBuilder
+from twin_edge.recording.reports import deflate
 from twin_edge.recording.times import parse_iso
 from twin_edge.sync.wire.events import HeardEvent
 from twin_edge.sync.wire.messages import MAX_MESSAGE_BYTES, software
@@ -22,7 +22,6 @@ from twin_edge.twin.packet import Codec, Flags, Packet
 
 _BASE_EVERY: Final = 256
 """Every so many reports of a twin one is written in full; the others are written as what differs from it."""
-RAW_DEFLATE: Final = -15
 
 
 class RecordingWriter:
@@ -222,17 +221,6 @@ class RecordingWriter:
         self._insert(f"INSERT OR IGNORE INTO {table}({names}) VALUES ({marks})", (name, *rest))  # noqa: S608 - ours
         row = self._database.execute(f"SELECT id FROM {table} WHERE {column} = ?", (name,)).fetchone()  # noqa: S608
         return int(row[0])
-
-
-def deflate(data: bytes, dictionary: bytes = b"") -> bytes:
-    """Returns deflated data.
-
-    Args:
-        data: Any bytes.
-        dictionary: What it is like; the same is needed to inflate it.
-    """
-    coder = zlib.compressobj(9, zlib.DEFLATED, RAW_DEFLATE, zdict=dictionary)
-    return coder.compress(data) + coder.flush()
 
 
 def _report_time(data: bytes) -> int:

@@ -14,8 +14,9 @@ from twin_edge.errors import SyncError
 from twin_edge.sync.mqtt.client import MqttClient
 from twin_edge.sync.mqtt.transport import BrokerConfig, Inbound
 from twin_edge.sync.view.cache import BundleCache
-from twin_edge.sync.view.follower import Follower, Tap
+from twin_edge.sync.view.follower import Follower
 from twin_edge.sync.view.following import Following
+from twin_edge.sync.view.listeners import Tap
 from twin_edge.sync.view.patterns import TwinPattern
 from twin_edge.sync.view.status import TwinStatus, ViewStats, twin_status, view_stats
 from twin_edge.sync.view.stream import Stream

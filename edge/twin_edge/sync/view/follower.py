@@ -7,7 +7,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from twin_edge.bundle.archive import Bundle
 from twin_edge.errors import LostPacketError, MessageError
@@ -15,10 +15,12 @@ from twin_edge.sync.mqtt.client import MqttClient
 from twin_edge.sync.mqtt.transport import Inbound, Outbound
 from twin_edge.sync.view.bundles import BundleStore, LoadedBundle
 from twin_edge.sync.view.history import History
+from twin_edge.sync.view.listeners import Sink, Tap
 from twin_edge.sync.view.meters import Meters
+from twin_edge.sync.view.pending import Pending
 from twin_edge.sync.view.sequence import Sequence
 from twin_edge.sync.view.update import TwinEvent, TwinUpdate
-from twin_edge.sync.wire.events import HeardEvent, parse_event
+from twin_edge.sync.wire.events import parse_event
 from twin_edge.sync.wire.history import parse_history
 from twin_edge.sync.wire.messages import (
     Availability,
@@ -37,9 +39,6 @@ from twin_edge.twin.packet import HEADER_BYTES, Flags, Packet, PacketHeader
 _PATIENCE_S: Final = 1.0
 """How long what we need may take to come by itself before we ask for it."""
 _MAX_PATIENCE_S: Final = 30.0
-_MAX_PENDING: Final = 128
-_MAX_PENDING_BYTES: Final = 64 * 1024
-"""All packets of a twin that wait for its bundle."""
 _EVENT_IDS: Final = 64
 """Events that are remembered, because they may come twice."""
 _MODEL: Final = slice(4, 8)
@@ -48,32 +47,6 @@ _MODEL: Final = slice(4, 8)
 _U32: Final = 0xFFFF_FFFF
 
 _LOGGER = logging.getLogger(__name__)
-
-
-class Tap(Protocol):
-    """Gets what twins send as it came, in the network thread; must not block.
-
-    What is refused is not given, and what comes twice is given once.
-    """
-
-    def on_packet(self, twin: TwinId, bundle: Bundle, data: bytes, packet: Packet) -> None:
-        """A packet was read. All of a twin can be read again in this order, live and historical ones apart."""
-
-    def on_report(self, twin: TwinId, data: bytes, report: HeardReport) -> None:
-        """A state report came that is newer than the one before."""
-
-    def on_event(self, twin: TwinId, data: bytes, event: HeardEvent) -> None:
-        """An event came."""
-
-
-class Sink(Protocol):
-    """Takes what a follower makes of messages, in the network thread; must not block."""
-
-    def put_updates(self, twin: TwinId, updates: list[TwinUpdate]) -> None:
-        """Updates of a twin, in order."""
-
-    def put_event(self, event: TwinEvent) -> None:
-        """An event of a twin."""
 
 
 class Follower:
@@ -115,8 +88,7 @@ class Follower:
         self._reader: PacketReader | None = None
         self._last_key = b""
         self._event_ids: deque[str] = deque(maxlen=_EVENT_IDS)
-        self._pending: deque[Inbound] = deque()
-        self._pending_bytes = 0
+        self._pending = Pending()
         self._ask_at = self._asked_at = 0.0
         self._patience = _PATIENCE_S
         self._missing_then = 0
@@ -161,9 +133,7 @@ class Follower:
         self._model = self.codec.model.to_bytes(4, "little")
         self._reader = loaded.reader()
         self.history.use(loaded)
-        pending = list(self._pending)
-        self._forget_pending()
-        for message in pending:
+        for message in self._pending.take():
             try:
                 self._hear_packet(message)
             except MessageError as error:
@@ -259,7 +229,7 @@ class Follower:
             return
         finally:
             if self._pending:
-                self._forget_pending()
+                self._pending.take()
         if packet.flags & Flags.KEY:
             self._last_key = data
         if self._tap is not None:
@@ -341,13 +311,4 @@ class Follower:
         codec = self.codec
         self.unknown_model += codec is not None and header.model != codec.model
         # It may be of a bundle that is on its way.
-        size = len(message.payload)
-        if size <= _MAX_PENDING_BYTES:
-            self._pending.append(message)
-            self._pending_bytes += size
-            while self._pending_bytes > _MAX_PENDING_BYTES or len(self._pending) > _MAX_PENDING:
-                self._pending_bytes -= len(self._pending.popleft().payload)
-
-    def _forget_pending(self) -> None:
-        self._pending.clear()
-        self._pending_bytes = 0
+        self._pending.add(message)

@@ -10,7 +10,8 @@ from twin_edge.sync.mqtt.client import MqttClient
 from twin_edge.sync.mqtt.transport import Inbound
 from twin_edge.sync.view.bundles import BundleStore, LoadedBundle
 from twin_edge.sync.view.cache import BundleCache
-from twin_edge.sync.view.follower import Follower, Sink, Tap
+from twin_edge.sync.view.follower import Follower
+from twin_edge.sync.view.listeners import Sink, Tap
 from twin_edge.sync.view.patterns import TwinPattern, roots
 from twin_edge.sync.wire.messages import parse_avail, parse_codec
 from twin_edge.sync.wire.topics import TwinId, twin_of

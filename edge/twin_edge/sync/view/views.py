@@ -9,7 +9,7 @@ from typing import Final
 from twin_edge.errors import ConfigError, SyncError
 from twin_edge.sync.mqtt.transport import BrokerConfig
 from twin_edge.sync.view.base import BaseView
-from twin_edge.sync.view.follower import Tap
+from twin_edge.sync.view.listeners import Tap
 from twin_edge.sync.view.patterns import EVERY, parse_patterns
 from twin_edge.sync.view.status import TwinStatus, twin_status
 from twin_edge.sync.wire.topics import TwinId

@@ -174,14 +174,14 @@ def test_packets_wait_for_their_bundle_in_bounded_memory(tmp_path, bundle):
     big = dataclasses.replace(packets[0], payload=bytes(60_000)).encode()
     for _ in range(5):
         feed.hear(A.topics.stream, big)
-    assert follower._pending_bytes <= 64 * 1024
+    assert follower._pending.bytes <= 64 * 1024
     for packet in packets[-30:]:
         feed.hear(A.topics.stream, packet.encode())
     feed.send_bundle(A, bundle)
     assert feed.follower(A).bundle.digest == bundle.digest
     check(feed.updates, decoded)
     assert [update.seq for update in feed.updates] == list(range(570, 600))
-    assert follower._pending_bytes == 0
+    assert follower._pending.bytes == 0
 
 
 def test_a_bundle_is_fetched_once_for_all_its_twins(tmp_path, bundle):
