@@ -11,7 +11,8 @@ from typing import Final
 
 from twin_edge.sync.engine.config import EngineConfig
 from twin_edge.sync.engine.delivery import Delivery, Receipt, ReceiptState
-from twin_edge.sync.engine.history import Batch, History
+from twin_edge.sync.engine.disk_book import DiskBook
+from twin_edge.sync.engine.history import Batch, DiskChanges, History
 from twin_edge.sync.engine.item import Item
 from twin_edge.sync.engine.keeper import Need
 from twin_edge.sync.engine.queues import Queues
@@ -54,12 +55,7 @@ class Backlog:
         self._flying: dict[int, Item] = {}
         self._aside: list[Aside] = []
         self._kept_bytes = 0
-        self._unstored: dict[int, Item] = {}
-        """Kept messages that are not on the disk, by number; the oldest first."""
-        self._writing: set[int] = set()
-        self._gone: list[int] = []
-        """Messages that are on the disk, or about to be, and must not be there any more."""
-        self._on_disk: set[int] = set()
+        self._book = DiskBook()
         self._history_dirty_s = 0.0
         self._live_was_last = False
         self._began_s = 0.0
@@ -261,77 +257,43 @@ class Backlog:
             # Suspects may have been superseded meanwhile, so that nothing clears them any more.
             if self._suspects.cautious and (self._is_idle() or now_s - self._began_s > _CAUTIOUS_S):
                 self._suspects.relax()
-            return self._disk_need(now_s)
+            return self._disk_need()
 
     # What the disk should have, see `keeper.Ledger`
 
     def disk_need(self) -> Need:
         """Returns whether something is to be written to the disk."""
         with self._lock:
-            return self._disk_need(self._clock())
+            return self._disk_need()
 
     def collect(self) -> SpoolChanges:
         """Returns what is to be written now."""
         now_s = self._clock()
         with self._lock:
-            stored = []
-            for item in list(self._unstored.values()):
-                if not self._is_due(item.queued_s, now_s):
-                    break
-                stored.append(
-                    StoredMessage(
-                        item.serial,
-                        item.delivery.value,
-                        item.message.topic,
-                        item.message.payload,
-                        item.message.retain,
-                        item.message.correlation,
-                        now_s - item.queued_s,
-                        item.failures,
-                    )
-                )
-            self._writing = {one.serial for one in stored}
-            removed, self._gone = tuple(self._gone), []
-            parts: tuple[tuple[int, int, bytes], ...] = ()
-            dropped: tuple[int, ...] = ()
-            if self._history_is_due(now_s):
-                history = self._history.disk_changes()
-                parts, dropped = history.parts, history.dropped
-            left = len(self._on_disk.difference(removed)) + len(stored)
+            stored, removed = self._book.collect(now_s, self._is_due)
+            history = self._history.disk_changes() if self._history_is_due() else DiskChanges()
+            left = len(self._book.stored.difference(removed)) + len(stored)
             return SpoolChanges(
-                tuple(stored),
+                stored,
                 removed,
-                parts,
-                dropped,
+                history.parts,
+                history.dropped,
                 durable=any(one.kind == Delivery.CRITICAL.value for one in stored),
-                empties=left <= 0 and not self._history.packets,
+                empties=not left and not self._history.packets,
             )
 
     def written(self, changes: SpoolChanges) -> None:
         """Takes note of what is on the disk."""
         with self._lock:
-            self._on_disk.difference_update(changes.removed)
-            self._on_disk.update(one.serial for one in changes.stored)
-            self._writing.clear()
-            for one in changes.stored:
-                item = self._unstored.pop(one.serial, None)
-                if item is not None:
-                    item.stored = True
-                    item.receipt.spool()
+            self._book.written(changes.stored, changes.removed)
 
     def rewrite(self) -> None:
         """Takes note that the disk has nothing any more."""
         with self._lock:
-            self._on_disk.clear()
-            self._writing.clear()
-            self._gone.clear()
             self._history.forget_disk()
             aside = [one.item for one in self._aside]
             kept = [*self._queues.kept(), *self._flying.values(), *aside]
-            kept.sort(key=lambda item: item.serial)
-            self._unstored = {item.serial: item for item in kept if item.delivery in _KEPT}
-            for item in kept:
-                item.stored = False
+            self._book.rewrite(item for item in kept if item.delivery in _KEPT)
 
     def restore(self, messages: list[StoredMessage], parts: list[tuple[int, int, bytes]]) -> None:
         """Takes what an earlier process has left, before anything else is put."""
@@ -343,7 +305,7 @@ class Backlog:
                 receipt = Receipt(ReceiptState.SPOOLED)
                 item = Item(one.serial, message, delivery, now_s - one.waited_s, receipt, stored=True)
                 self._kept_bytes += item.size
-                self._on_disk.add(one.serial)
+                self._book.restored(item)
                 if one.failures > 0:
                     item.failures = min(one.failures, len(RETRY_S))
                     self._aside.append(Aside(item, "set aside by an earlier process", now_s + RETRY_S[0]))
@@ -366,7 +328,7 @@ class Backlog:
                 depth=self._queues.depth + len(kept) + len(self._aside) + self._history.packets,
                 bytes=self._kept_bytes + self._history.bytes,
                 oldest_s=round(max(ages, default=0.0), 1),
-                spooled=len(self._on_disk),
+                spooled=len(self._book.stored),
                 history_packets=self._history.packets,
                 history_states=self._history.states,
                 acknowledged=self._acknowledged,
@@ -402,7 +364,7 @@ class Backlog:
 
     def _keep(self, item: Item) -> None:
         self._kept_bytes += item.size
-        self._unstored[item.serial] = item
+        self._book.add(item)
         self._make_room()
 
     def _release(self, item: Item | None) -> None:
@@ -410,9 +372,7 @@ class Backlog:
         if item is None or item.delivery not in _KEPT:
             return
         self._kept_bytes -= item.size
-        self._unstored.pop(item.serial, None)
-        if item.stored or item.serial in self._writing:
-            self._gone.append(item.serial)
+        self._book.remove(item)
 
     def _take_back(self, item: Item) -> None:
         if item.delivery in _KEPT:
@@ -426,7 +386,7 @@ class Backlog:
         if item.delivery in _KEPT:
             self._aside.append(Aside(item, reason, retry_s))
             # So that a later process knows of it, and does not begin with it.
-            self._unstored[item.serial] = item
+            self._book.add(item)
             if len(self._aside) > _MAX_ASIDE:
                 self._release(self._aside.pop(0).item)
         else:
@@ -445,16 +405,13 @@ class Backlog:
     def _make_room(self) -> None:
         self._history.shrink(max(0, self._config.payload_bytes - self._kept_bytes))
 
-    def _is_due(self, since_s: float, now_s: float) -> bool:
-        return self.closing or not self.connected or now_s - since_s > UNACKED_S
+    def _is_due(self, since_s: float) -> bool:
+        """Returns whether what waits since a monotonic time in seconds has to go to the disk."""
+        return self.closing or not self.connected or self._clock() - since_s > UNACKED_S
 
-    def _disk_need(self, now_s: float) -> Need:
-        oldest = next(iter(self._unstored.values()), None)
-        if oldest is not None and oldest.serial not in self._writing and self._is_due(oldest.queued_s, now_s):
-            # The latest one is what somebody waits for.
-            latest = next(reversed(self._unstored.values()))
-            return Need.NOW if Delivery.CRITICAL in {oldest.delivery, latest.delivery} else Need.SOON
-        return Need.SOON if self._gone or self._history_is_due(now_s) else Need.NONE
+    def _history_is_due(self) -> bool:
+        return self._history.dirty and (self._history.on_disk or self._is_due(self._history_dirty_s))
 
-    def _history_is_due(self, now_s: float) -> bool:
-        return self._history.dirty and (self._history.on_disk or self._is_due(self._history_dirty_s, now_s))
+    def _disk_need(self) -> Need:
+        need = self._book.need(self._is_due)
+        return Need.SOON if need is Need.NONE and self._history_is_due() else need

@@ -59,9 +59,9 @@ class Batch:
 class DiskChanges:
     """What the disk has to do to have the same."""
 
-    parts: tuple[tuple[int, int, bytes], ...]
+    parts: tuple[tuple[int, int, bytes], ...] = ()
     """New parts: block, number of the part, frames."""
-    dropped: tuple[int, ...]
+    dropped: tuple[int, ...] = ()
     """Blocks to forget, before the parts are written."""
 
 

@@ -197,7 +197,7 @@ class Spool:
     def _working(self) -> Iterator[sqlite3.Connection]:
         try:
             yield self._open()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:
             self.close()
             if _is_damage(error):
                 self._set_aside()
@@ -248,10 +248,14 @@ class Spool:
         )
 
 
-def _is_damage(error: sqlite3.Error) -> bool:
+def _is_damage(error: sqlite3.Error | UnicodeError) -> bool:
     """Returns whether an error means that the file is no good, and not that the disk is."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if isinstance(error, UnicodeError) or code is None:
+        # What should be text, in a row or in a complaint about the tables, is none.
+        return True
     if isinstance(error, sqlite3.OperationalError):
         # A plain error of ours does not happen: the tables are not what they were.
         damage = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
-        return getattr(error, "sqlite_errorcode", -1) & 0xFF in damage
+        return code & 0xFF in damage
     return isinstance(error, sqlite3.DatabaseError)
