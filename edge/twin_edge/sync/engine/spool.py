@@ -22,6 +22,8 @@ _SCHEMA: Final = 1
 _PAGE_BYTES: Final = 4096
 _WAL_SHARE: Final = 8
 """The write-ahead log may take one part in so many of the cap."""
+_TRANSACTION_SHARE: Final = 32
+"""A transaction may have one part in so many of it, or a single message or part."""
 _BUSY_S: Final = 2.0
 _MAX_TOPIC: Final = 65_535
 _KINDS: Final = frozenset({"critical", "state"})
@@ -139,31 +141,22 @@ class Spool:
             return messages, parts
 
     def write(self, changes: SpoolChanges) -> None:
-        """Writes changes, all or none of them.
+        """Writes changes; each message and each part of them entirely or not at all.
+
+        They are written in transactions of a bounded size: a single one of everything that waits, as after a failure of
+        the disk, would make the write-ahead log as large as the file.
 
         Raises:
             CorruptSpoolError: It is damaged; it is set aside, and the next change begins a new one.
-            SpoolError: The disk is full, read-only or broken, or has less room than the floor.
+            SpoolError: The disk is full, read-only or broken, or has less room than the floor. Some of it may be there.
         """
         if changes.stored or changes.parts:
             self._check_floor()
         with self._working() as base:
             # It cannot be changed inside of a transaction.
             base.execute(f"PRAGMA synchronous = {'FULL' if changes.durable else 'NORMAL'}")
-            base.execute("BEGIN IMMEDIATE")
-            try:
-                base.executemany("DELETE FROM messages WHERE serial = ?", [(serial,) for serial in changes.removed])
-                base.executemany("DELETE FROM history WHERE block = ?", [(block,) for block in changes.dropped])
-                base.executemany(
-                    "INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    [dataclasses.astuple(one) for one in changes.stored],
-                )
-                base.executemany("INSERT OR REPLACE INTO history VALUES (?, ?, ?)", changes.parts)
-                base.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    base.execute("ROLLBACK")
-                raise
+            for piece in _pieces(changes, self._config.max_bytes // _TRANSACTION_SHARE):
+                _commit(base, piece)
             if changes.empties:
                 # `execute` would give back a single page.
                 base.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
@@ -246,6 +239,42 @@ class Spool:
         _LOGGER.warning(
             "the spool %s is damaged; it is kept as %s.corrupt, and a new one begins", self._path, FILE_NAME
         )
+
+
+def _pieces(changes: SpoolChanges, most_bytes: int) -> Iterator[SpoolChanges]:
+    """Cuts changes into pieces, in the order in which they are to be written."""
+    size = 0
+    stored: list[StoredMessage] = []
+    parts: list[tuple[int, int, bytes]] = []
+    removed, dropped = changes.removed, changes.dropped
+    for one in (*changes.stored, *changes.parts):
+        if size > most_bytes:
+            yield SpoolChanges(tuple(stored), removed, tuple(parts), dropped)
+            stored, parts, size, removed, dropped = [], [], 0, (), ()
+        if isinstance(one, StoredMessage):
+            stored.append(one)
+            size += len(one.payload) + len(one.topic)
+        else:
+            parts.append(one)
+            size += len(one[2])
+    yield SpoolChanges(tuple(stored), removed, tuple(parts), dropped)
+
+
+def _commit(base: sqlite3.Connection, piece: SpoolChanges) -> None:
+    base.execute("BEGIN IMMEDIATE")
+    try:
+        base.executemany("DELETE FROM messages WHERE serial = ?", [(serial,) for serial in piece.removed])
+        base.executemany("DELETE FROM history WHERE block = ?", [(block,) for block in piece.dropped])
+        base.executemany(
+            "INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [dataclasses.astuple(one) for one in piece.stored],
+        )
+        base.executemany("INSERT OR REPLACE INTO history VALUES (?, ?, ?)", piece.parts)
+        base.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            base.execute("ROLLBACK")
+        raise
 
 
 def _is_damage(error: sqlite3.Error | UnicodeError) -> bool:

@@ -130,3 +130,13 @@ def test_any_bytes_in_the_file_are_an_error_or_a_spool(tmp_path_factory, rubbish
         spool.write(SpoolChanges((message(500),)))
         assert [one.serial for one in spool.load()[0]][-1] == 500
     spool.close()
+
+
+def test_writing_everything_anew_keeps_to_the_cap(spool, config):
+    """As after a failure of the disk: the write-ahead log must not become as large as the file."""
+    parts = tuple((block, 0, os.urandom(8000)) for block in range(int(0.7 * config.max_bytes / 8000)))
+    for _ in range(3):
+        spool.write(SpoolChanges(parts=parts, dropped=tuple(block for block, _, _ in parts)))
+        used = sum(path.stat().st_size for path in config.folder.iterdir() if not path.name.endswith("-shm"))
+        assert used <= config.max_bytes + 64 * 1024
+    assert len(spool.load()[1]) == len(parts)
