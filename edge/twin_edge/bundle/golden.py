@@ -21,7 +21,7 @@ _MOST_SAMPLES: Final = 16
 _HEADER_BYTES: Final = 4096
 _LENGTH: Final = struct.Struct("<H")
 _HEADER: Final = re.compile(
-    rb"\{'descr': '([|<>=a-z0-9]{1,8})', 'fortran_order': False, 'shape': \((\d{1,9},(?: ?\d{1,9},?)*)\), \} *\n"
+    rb"\{'descr': '([|<>=a-z0-9]{1,8})', 'fortran_order': False, 'shape': \((\d{1,9}(?:,|(?:, \d{1,9}){1,3}))\), \} *\n"
 )
 """Header of an array as NumPy writes it."""
 _FIXED_TIME: Final = (1980, 1, 1, 0, 0, 0)

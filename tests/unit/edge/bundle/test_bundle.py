@@ -220,7 +220,15 @@ def test_golden_samples_that_lie_about_their_size(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["{'descr': (", "{'descr': '|u1', 'fortran_order': False, 'shape': (\n", "1+" * 500, "\0", ""]
+    "header",
+    [
+        "{'descr': (",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (\n",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (1, " + "1" * 500,
+        "1+" * 500,
+        "\0",
+        "",
+    ],
 )
 def test_golden_samples_with_a_header_that_no_parser_likes(bundle, header):
     """NumPy would hand it to Python's own parser, and raise `tokenize.TokenError` and the like."""
