@@ -110,7 +110,7 @@ class DeviceProcess:
         """The end of what it wrote to stderr."""
         return b"".join(self._complaints)[-2000:].decode(errors="replace")
 
-    def wait_ready(self, timeout_s: float = 20.0) -> None:
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
         """Waits until it works.
 
         Raises:

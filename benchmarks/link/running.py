@@ -62,28 +62,29 @@ def run_here(number: int, client: str, bundle: Path, *, full: bool = False) -> O
 def run_apart(number: int, client: str, bundle: Path, *, full: bool = False) -> Outcome:
     """Runs a case in a process of its own, and ends that when it takes too long."""
     command = [sys.executable, "-m", "link", "case", str(number), "--client", client, "--bundle", str(bundle)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     limit_s = FULL_LIMIT_S if full else LIMIT_S
     began = time.monotonic()
-    with subprocess.Popen(
-        [*command, "--full"] if full else command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-        start_new_session=True,
-        text=True,
-    ) as process:
-        try:
-            out, err = process.communicate(timeout=limit_s)
-            return Outcome(**json.loads(out.splitlines()[-1]))
-        except subprocess.TimeoutExpired:
-            evidence = f"NOT: not finished after {limit_s:.0f} s"
-        except (IndexError, ValueError, TypeError):
-            evidence = f"NOT: the process of the case ended with {process.returncode}: {err.strip()[-300:]}"
-        finally:
-            # Brokers and devices of the case are in its group.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+    with tempfile.TemporaryDirectory(prefix="twin-link-", ignore_cleanup_errors=True) as folder:
+        path = os.pathsep.join(path for path in sys.path if path)
+        with subprocess.Popen(
+            [*command, "--full"] if full else command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": path, "TMPDIR": folder},
+            start_new_session=True,
+            text=True,
+        ) as process:
+            try:
+                out, err = process.communicate(timeout=limit_s)
+                return Outcome(**json.loads(out.splitlines()[-1]))
+            except subprocess.TimeoutExpired:
+                evidence = f"NOT: not finished after {limit_s:.0f} s"
+            except (IndexError, ValueError, TypeError):
+                evidence = f"NOT: the process of the case ended with {process.returncode}: {err.strip()[-300:]}"
+            finally:
+                # Brokers and devices of the case are in its group.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
     return Outcome(number, CASES[number].name, FAIL, evidence, round(time.monotonic() - began, 1))
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from link.bench import Bench
 
-LIMIT_S: Final = 120.0
+LIMIT_S: Final = 180.0
 """What a case may take in its short form before it is ended."""
 
 
