@@ -247,7 +247,8 @@ def _pieces(changes: SpoolChanges, most_bytes: int) -> Iterator[SpoolChanges]:
     stored: list[StoredMessage] = []
     parts: list[tuple[int, int, bytes]] = []
     removed, dropped = changes.removed, changes.dropped
-    for one in (*changes.stored, *changes.parts):
+    everything: list[StoredMessage | tuple[int, int, bytes]] = [*changes.stored, *changes.parts]
+    for one in everything:
         if size > most_bytes:
             yield SpoolChanges(tuple(stored), removed, tuple(parts), dropped)
             stored, parts, size, removed, dropped = [], [], 0, (), ()
