@@ -150,7 +150,7 @@ def test_runtimes_that_differ_fail_the_gate() -> None:
         image = np.full((1, 8, 8, 3), level, np.uint8)
         cells = np.zeros((1, 1), np.float32)
         states = np.zeros((1, 1), np.int8)
-        return Measured("x", cells, cells, states, image, image, states, states, np.ones(1), 1.0)
+        return Measured("x", cells, cells, states, image, states, image, image, states, states, np.ones(1), 1.0)
 
     gate, quality = Gate(10, 0.1, 0.5), Quality(1, 30, 0.9, 30, 0.9)
     _check_gate(gate, quality, [measured(10), measured(12)], None)
