@@ -211,7 +211,7 @@ def _bad_disk(bench: Bench, what: str) -> Verdict:
         def came() -> Arrivals:
             return Arrivals.of(events, (heard.payload for heard in observer.on(EVENT)))
 
-        eventually(lambda: not came().lost, 5)
+        eventually(lambda: not came().lost, 40)
         result = came()
     made = int(stats.get("states", 0))
     verdict.check(f"{what}: {'runs' if running else 'ended'}, {made} states made", running and made > 200)

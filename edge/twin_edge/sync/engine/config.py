@@ -11,8 +11,16 @@ from twin_edge.errors import ConfigError
 DEFAULT_SPOOL_BYTES: Final = 8 * 1024 * 1024
 MIN_SPOOL_BYTES: Final = 256 * 1024
 MAX_SPOOL_BYTES: Final = 4 * 1024 * 1024 * 1024
-_PAYLOAD_SHARE: Final = 0.75
-"""Share of the cap that messages may take; the rest is for what the database needs around them."""
+SHM_BYTES: Final = 32 * 1024
+"""The index of the write-ahead log, which lies beside it."""
+WAL_SHARE: Final = 16
+"""One part in so many of the cap is what the write-ahead log may take before it goes into the file."""
+_FILE_SHARE: Final = 13 / 16
+"""Share of the cap for the file; the log may take its part, and as much again as one transaction needs."""
+_PAYLOAD_SHARE: Final = 0.9
+"""Share of the file that messages may take; the rest is for what the database needs around them."""
+_YOUNGEST_BYTES: Final = 32 * 1024
+"""The youngest block of history takes up to twice its bytes, because it is there in many parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,4 +51,9 @@ class EngineConfig:
     @property
     def payload_bytes(self) -> int:
         """Bytes that the messages which wait may have together."""
-        return int(_PAYLOAD_SHARE * self.max_bytes)
+        return int(_PAYLOAD_SHARE * self.file_bytes) - _YOUNGEST_BYTES
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes that the file of the spool may have, its write-ahead log and the index of that not counted."""
+        return int(_FILE_SHARE * (self.max_bytes - SHM_BYTES))

@@ -105,6 +105,8 @@ class History:
         framed = frame(packet)
         last = self._blocks[-1] if self._blocks else None
         if last is None or last.level or (last.data and len(last.data) + len(framed) > BLOCK_BYTES):
+            if last is not None and last.parts > 1:
+                self._write_anew(last)
             last = Block(self._next)
             self._next += 1
             self._blocks.append(last)
@@ -244,9 +246,7 @@ class History:
         lost = self._count(block, -1)
         block.data, block.start = kept, 0
         self.decimated += lost - self._count(block, 1)
-        if block.parts:
-            self._rewritten.add(block.number)
-        block.written = block.parts = 0
+        self._write_anew(block)
         if not kept:
             self._forget(block)
 
@@ -256,11 +256,17 @@ class History:
         times = [header.time_us for _, _, header in _packets(self._blocks[place - 1])] if place else []
         return times[-1] if times else None
 
+    def _write_anew(self, block: Block) -> None:
+        """Has the disk take a block as a whole: the parts of a second each take up to twice their bytes there."""
+        if block.parts:
+            self._rewritten.add(block.number)
+        block.written = block.parts = 0
+
     def _forget(self, block: Block) -> None:
         self._blocks.remove(block)
-        self._rewritten.discard(block.number)
-        if block.parts or block.written:
+        if block.parts or block.written or block.number in self._rewritten:
             self._gone.append(block.number)
+        self._rewritten.discard(block.number)
 
     def _count(self, block: Block, sign: int) -> int:
         """Counts what a block has for the broker, in or out; returns how many states that is."""

@@ -15,15 +15,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from twin_edge.errors import TwinEdgeError
-from twin_edge.sync.engine.config import EngineConfig
+from twin_edge.sync.engine.config import WAL_SHARE, EngineConfig
 
 FILE_NAME: Final = "spool.sqlite3"
 _SCHEMA: Final = 1
 _PAGE_BYTES: Final = 4096
-_WAL_SHARE: Final = 8
-"""The write-ahead log may take one part in so many of the cap."""
 _TRANSACTION_SHARE: Final = 32
-"""A transaction may have one part in so many of it, or a single message or part."""
+"""A transaction may have one part in so many of the cap, or a single message or part."""
 _BUSY_S: Final = 2.0
 _MAX_TOPIC: Final = 65_535
 _KINDS: Final = frozenset({"critical", "state"})
@@ -34,7 +32,7 @@ CREATE TABLE messages (
 ) STRICT;
 CREATE TABLE history (
     block INTEGER NOT NULL, part INTEGER NOT NULL, frames BLOB NOT NULL, PRIMARY KEY (block, part)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 """
 
 _LOGGER = logging.getLogger(__name__)
@@ -215,13 +213,13 @@ class Spool:
             self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=32
         )
         self._base = base
-        cap = self._config.max_bytes
+        log_bytes = self._config.max_bytes // WAL_SHARE
         base.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         base.execute("PRAGMA auto_vacuum = INCREMENTAL")
         base.execute("PRAGMA journal_mode = WAL")
-        base.execute(f"PRAGMA wal_autocheckpoint = {max(16, cap // _WAL_SHARE // _PAGE_BYTES)}")
-        base.execute(f"PRAGMA journal_size_limit = {cap // _WAL_SHARE}")
-        base.execute(f"PRAGMA max_page_count = {cap * (_WAL_SHARE - 1) // _WAL_SHARE // _PAGE_BYTES}")
+        base.execute(f"PRAGMA wal_autocheckpoint = {max(4, log_bytes // _PAGE_BYTES)}")
+        base.execute(f"PRAGMA journal_size_limit = {log_bytes}")
+        base.execute(f"PRAGMA max_page_count = {self._config.file_bytes // _PAGE_BYTES}")
         version = base.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
             base.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_SCHEMA}; COMMIT;")

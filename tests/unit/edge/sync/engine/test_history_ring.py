@@ -112,6 +112,7 @@ def test_any_sequence_keeps_counters_and_the_disk_in_step(data):
             disk = {place: part for place, part in disk.items() if place[0] not in changes.dropped}
             disk |= {(block, part): frames for block, part, frames in changes.parts}
             assert not history.dirty
+            assert {block for block, _ in disk} <= {block.number for block in history._blocks}
             restored = History()
             parts = [(*place, frames) for place, frames in sorted(disk.items())]
             assert restored.restore(parts) == 0
