@@ -92,6 +92,8 @@ def test_state_has_a_pose_and_its_shift_moves_the_picture(bundle: Bundle) -> Non
 class Subscriber:
     """Reads what it is sent."""
 
+    stands_alone = False
+
     def __init__(self, bundle: Bundle) -> None:
         self.states: list[np.ndarray] = []
         self._reader = PacketReader(bundle.codec)
