@@ -63,7 +63,7 @@ def test_a_camera_that_goes_away_and_comes_back(mosquitto, bundle_path, tmp_path
         runtime.stop("stopped")
         thread.join(5)
     assert summary[0].reason == "stopped"
-    assert [each["status"] for each in ear.avail()] == ["online", "offline"]
+    assert until(lambda: [each["status"] for each in ear.avail()] == ["online", "offline"])
     assert any(report["twin"]["properties"]["in_sync"] is None for report in ear.values("up/state"))
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert len([message for message in warnings if "fake:0 is" in message]) == 1

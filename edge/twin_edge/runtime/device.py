@@ -26,7 +26,7 @@ from twin_edge.runtime.events import EventWatch
 from twin_edge.runtime.frames import FrameWorker
 from twin_edge.runtime.parts import BATCH_MS, FPS, GAP_EVERY, KBPS, PREVIEW, QUALITY, RUN, DeviceParts
 from twin_edge.runtime.reporting import GapSchedule, ReportSchedule
-from twin_edge.runtime.sending import SendingConfig
+from twin_edge.runtime.sending import SendingConfig, check_quality
 from twin_edge.runtime.spooling import engine_config
 from twin_edge.runtime.stats import RunStats, RunSummary, resident_mb
 from twin_edge.sync import Counters, DeviceLink, LinkConfig, StateReport, TwinId
@@ -101,6 +101,7 @@ class DeviceRuntime:
             bundle = Bundle.open(config.bundle_path())
             if not bundle.manifest.quality.beats_baseline:
                 _LOGGER.warning("this twin is %s", bundle.manifest.quality.against_baseline.text)
+            check_quality(config.quality, len(bundle.codec.levels))
             twin = Twin(bundle, threads=config.threads)
             twin.require_self_test()
             counters = stack.enter_context(self._counters())

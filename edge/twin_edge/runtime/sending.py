@@ -92,6 +92,16 @@ class RateControl:
             self.level = level - 1
 
 
+def check_quality(quality: int, levels: int) -> None:
+    """Refuses a quality that a bundle with so many levels does not have.
+
+    Raises:
+        ConfigError: It is not from 0 to `levels` - 1.
+    """
+    if quality >= levels:
+        raise ConfigError(f"quality is {quality}, the bundle has the levels 0-{levels - 1}", fix="choose one of them")
+
+
 class StateSender:
     """Sends the states of one session; for one thread.
 
@@ -144,10 +154,7 @@ class StateSender:
         Raises:
             ConfigError: The bundle has no such level.
         """
-        if quality >= self._levels:
-            raise ConfigError(
-                f"quality is {quality}, the bundle has the levels 0-{self._levels - 1}", fix="choose one of them"
-            )
+        check_quality(quality, self._levels)
         self._writer.level = quality
         self.set_kbps(self._kbps)
 
