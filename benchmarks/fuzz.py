@@ -13,6 +13,7 @@ table goes to benchmarks/results/fuzz.json.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import platform
@@ -23,8 +24,6 @@ from rich.console import Console
 from rich.table import Table
 
 from fuzzing.harness import FAILED, Report, Target, make_input, run
-from fuzzing.targets import all_targets
-from twin_edge.bundle import Bundle
 from twin_edge.files import write_atomic
 
 RESULTS = Path(__file__).parent / "results" / "fuzz.json"
@@ -34,7 +33,7 @@ def main() -> int:
     """Feeds the parsers, prints the table and writes it."""
     options = _options()
     logging.disable(logging.CRITICAL)  # a subscriber says what it refuses, a million times
-    targets = all_targets(Bundle.open(options.bundle))
+    targets = load(options.bundle, guided=options.atheris is not None)
     if options.only is not None:
         targets = [target for target in targets if target.name == options.only]
         if not targets:
@@ -43,7 +42,7 @@ def main() -> int:
         targets[0].parse(make_input(targets[0], options.seed, options.number))
         return 0
     if options.atheris is not None:
-        return guided(targets[0], options.seed, options.atheris)
+        return explore(targets[0], options.seed, options.atheris)
     total = sum(target.weight for target in targets)
     counts = {target.name: max(1, -(-options.count * target.weight // total)) for target in targets}
     reports = {}
@@ -56,11 +55,22 @@ def main() -> int:
     return int(any(report.outcomes[FAILED] for report in reports.values()))
 
 
-def guided(target: Target, seed: int, seconds: int) -> int:
+def load(bundle: Path, *, guided: bool) -> list[Target]:
+    """Returns the targets; with the parsers instrumented, which is done while they are imported, when guided."""
+    instrumenting: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if guided:
+        import atheris
+
+        instrumenting = atheris.instrument_imports(include=["twin_edge"])
+    with instrumenting:
+        from fuzzing.targets import all_targets
+        from twin_edge.bundle import Bundle
+    return all_targets(Bundle.open(bundle))
+
+
+def explore(target: Target, seed: int, seconds: int) -> int:
     """Lets atheris find inputs that reach new code; ends at the first failure, or after a time."""
     import atheris
-
-    atheris.instrument_all()
 
     def one(data: bytes) -> None:
         try:
