@@ -315,7 +315,7 @@ class DeviceLink:
         self._presence.ended()
         for part in self._parts:
             self._client.guard("part", part.disconnected)
-        self._engine.ended()
+        self._engine.ended(on_purpose=self._stopping)
 
     def on_tick(self) -> None:
         """Goes on with the bundle, says that we are online when it is there, and sends whatever there is to send."""

@@ -16,6 +16,7 @@ from twin_edge.sync.engine.history import Batch, DiskChanges, History
 from twin_edge.sync.engine.item import Item
 from twin_edge.sync.engine.keeper import Need
 from twin_edge.sync.engine.queues import Queues
+from twin_edge.sync.engine.settling import Settling
 from twin_edge.sync.engine.spool import SpoolChanges, StoredMessage
 from twin_edge.sync.engine.stats import EngineStats
 from twin_edge.sync.engine.stream import LiveStream, StreamPacket
@@ -52,6 +53,7 @@ class Backlog:
         self._history = History()
         self._stream = LiveStream()
         self._suspects = Suspects()
+        self._settling = Settling()
         self._flying: dict[int, Item] = {}
         self._aside: list[Aside] = []
         self._kept_bytes = 0
@@ -180,6 +182,8 @@ class Backlog:
             self._suspects.cleared(item)
             self._release(item)
             self._acknowledged += 1
+            if item.delivery is Delivery.CRITICAL:
+                self._settling.add(item, self._clock())
         item.receipt.advance(ReceiptState.ACKNOWLEDGED)
 
     def refused(self, item: Item, reason: str) -> None:
@@ -221,8 +225,12 @@ class Backlog:
             self.connected = True
             self._began_s = self._clock()
 
-    def ended(self) -> None:
-        """The connection has ended: what was on its way waits again."""
+    def ended(self, *, on_purpose: bool = False) -> None:
+        """The connection has ended: what was on its way waits again.
+
+        Args:
+            on_purpose: Whether we ended it; else the broker may have died, with what it acknowledged last.
+        """
         now_s = self._clock()
         with self._lock:
             self.connected = False
@@ -235,6 +243,9 @@ class Backlog:
                     self._set_aside(item, reason, retry_at(item, now_s))
                 else:
                     self._take_back(item)
+            doubted = self._settling.take(now_s)
+            for item in reversed([] if on_purpose else doubted):
+                self._doubt(item)
             self._queues.end_connection()
             self._remember(self._stream.interrupt())
 
@@ -246,6 +257,7 @@ class Backlog:
         """
         now_s = self._clock()
         with self._lock:
+            self._settling.believe(now_s)
             for aside in [one for one in self._aside if one.retry_s is not None and one.retry_s <= now_s]:
                 self._aside.remove(aside)
                 self._release(self._queues.put(aside.item))
@@ -380,6 +392,13 @@ class Backlog:
                 self._release(item)
         else:
             item.receipt.advance(ReceiptState.EXPIRED, "the connection has ended")
+
+    def _doubt(self, item: Item) -> None:
+        """Has a message that was acknowledged a moment ago sent again, as one that the disk does not know."""
+        item.serial, item.stored = next(self._serials), False
+        self._kept_bytes += item.size
+        self._book.add(item)
+        self._queues.take_back(item)
 
     def _set_aside(self, item: Item, reason: str, retry_s: float | None) -> None:
         self._quarantined += 1

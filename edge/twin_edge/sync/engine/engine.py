@@ -216,11 +216,15 @@ class LinkEngine:
         """All greetings are put: everything else may follow them."""
         self._opened = True
 
-    def ended(self) -> None:
-        """The connection has ended."""
+    def ended(self, *, on_purpose: bool = False) -> None:
+        """The connection has ended.
+
+        Args:
+            on_purpose: Whether we ended it; else what was acknowledged a moment ago is sent again, see `settling`.
+        """
         self._opened = False
         self._give_batch_back()
-        self._backlog.ended()
+        self._backlog.ended(on_purpose=on_purpose)
         self._nudge(self._backlog.disk_need())
 
     def pump(self) -> None:

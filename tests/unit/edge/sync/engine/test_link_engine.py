@@ -111,6 +111,51 @@ def test_only_the_latest_state_of_each_topic_waits(bench):
     assert [(one.topic, one.payload) for one in bench.network.arrived] == [("a", b"4"), ("b", b"1")]
 
 
+def test_a_broker_that_dies_right_after_an_acknowledgement_gets_the_event_again(bench):
+    bench.connect()
+    early, late = bench.put(1), bench.engine.put(Outbound("state", b"s"), Delivery.STATE)
+    bench.run(1)
+    assert early.acknowledged
+    assert late.acknowledged
+    bench.clock.tick(0.8)
+    bench.put(2)
+    bench.run(1)
+    bench.put(3)
+    bench.engine.pump()
+    bench.cut(after_s=0.5)
+    assert early.acknowledged
+    assert bench.engine.stats().depth == 2, "1 is believed; 2 is doubted, and 3 was never acknowledged"
+    bench.connect()
+    bench.run()
+    assert bench.network.payloads("event") == [b"e1", b"e2", b"e2", b"e3"]
+    assert bench.network.payloads("state") == [b"s"]
+    assert bench.engine.stats().bytes == 0
+
+
+def test_who_leaves_on_purpose_doubts_nothing(bench):
+    bench.connect()
+    bench.put(1)
+    bench.run(1)
+    bench.engine.ended(on_purpose=True)
+    bench.connect()
+    bench.run()
+    assert bench.network.payloads("event") == [b"e1"]
+
+
+def test_doubted_events_are_safe_on_the_disk(tmp_path):
+    bench = Bench(tmp_path)
+    bench.connect()
+    bench.put(1)
+    bench.run(1)
+    bench.cut(after_s=0.1)
+    bench.engine.close()
+    later = Bench(tmp_path)
+    later.connect()
+    later.run()
+    assert later.network.payloads("event") == [b"e1"]
+    later.engine.close()
+
+
 def test_packets_of_an_outage_come_as_history_after_the_events(bench):
     assert not bench.engine.put_packet(packet(0, key=True))
     bench.put(1)
