@@ -237,7 +237,7 @@ def wraps(bench: Bench) -> None:
     driver = Driver(client, rate=0)
     began = moved_at = time.monotonic()
     last, longest = 0, 0.0
-    while driver.events < wanted and time.monotonic() - began < (1800 if bench.full else 95):
+    while driver.events < wanted and time.monotonic() - began < (1800 if bench.full else 150):
         heard = observer.count
         now = time.monotonic()
         if heard != last:

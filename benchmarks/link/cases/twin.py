@@ -104,8 +104,8 @@ def home_assistant(bench: Bench) -> None:
     """Home Assistant's birth message, then its discovery topic cleared and another birth message."""
     broker = bench.broker()
     observer = bench.observer(broker)
-    bench.online(broker.port)
-    eventually(lambda: observer.last(f"{DISCOVERY}") is not None, 6)
+    bench.online(broker.port, homeassistant=True)
+    eventually(lambda: observer.last(DISCOVERY) is not None, 6)
     if observer.last(DISCOVERY) is None:
         raise NotRunnableError("the client does not announce itself to Home Assistant")
     birth = _birth(broker.port)

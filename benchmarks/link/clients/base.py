@@ -39,6 +39,8 @@ class Setup:
     """Authority to trust; TLS is used when there is one."""
     on_command: Callable[[bytes], None] | None = None
     """Takes the payload of `down/set/x`: the application's handler, the same for all clients."""
+    homeassistant: bool = False
+    """Whether to announce the device to Home Assistant, if the client can."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """What only one client knows: limits of the spool, and the like."""
 

@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from link.clients.base import Setup, Status
 from link.workload import NAMESPACE
 from twin_edge.sync import BrokerConfig, DeviceLink, LinkConfig, MqttVersion, StateReport, TwinId
-from twin_edge.sync.device.part import Publish
+from twin_edge.sync.device.homeassistant import HomeAssistantPart
+from twin_edge.sync.device.part import LinkPart, Publish
 from twin_edge.sync.engine.config import EngineConfig
 from twin_edge.sync.engine.delivery import Delivery, Receipt, ReceiptState
 from twin_edge.sync.mqtt.broker_url import BrokerAddress
 from twin_edge.sync.mqtt.transport import Inbound, Outbound
+from twin_edge.sync.wire.homeassistant import DeviceAbout
+from twin_edge.sync.wire.messages import software
 from twin_edge.twin.packet import Packet
 
 _MAX_LINES = 1000
@@ -29,7 +32,11 @@ class TwinEdgeClient:
         self._topics = twin.topics
         self._log = _Log()
         logging.getLogger("twin_edge").addHandler(self._log)
-        parts = [_Commands(self._topics.root, setup)] if setup.on_command is not None else []
+        parts: list[LinkPart] = []
+        if setup.on_command is not None:
+            parts.append(_Commands(self._topics.root, setup))
+        if setup.homeassistant:
+            parts.append(HomeAssistantPart(twin, DeviceAbout(setup.bundle.manifest.name, software()), ()))
         self.link = DeviceLink(link_config(setup), twin, setup.bundle, setup.session, parts)
         self._receipts: dict[int, Receipt] = {}
 
