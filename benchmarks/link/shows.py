@@ -30,6 +30,8 @@ from twin_edge.sync import TwinView
 from twin_edge.twin.packet import Flags
 
 CAP_BYTES: Final = 8_000_000
+_WATCHED_S: Final = 10.0
+"""How long the live view is watched after it had to be there again."""
 QUICK: Final = {"backoff_max_s": 2.0}
 """Fifty restarts within minutes are no reason to wait for a minute."""
 
@@ -157,7 +159,7 @@ def outage(bench: Bench) -> None:
         up_at = time.monotonic()
         eventually(lambda: _is_young(ages, up_at), 10)
         young_s = time.monotonic() - up_at
-        time.sleep(5)
+        time.sleep(max(0.0, up_at + 5 + _WATCHED_S - time.monotonic()))
         late = [age for at, age in ages if at > up_at + 5]
         eventually(lambda: not _backlog(client), length_s * 2)
         missing = arrived(set(range(driver.events)), observer)
