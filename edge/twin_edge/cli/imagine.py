@@ -11,8 +11,8 @@ from twin_edge.cli.common import run_command
 
 HELP = """Render random states: what the twin believes its subject can look like.
 
-The latent is drawn from the prior, the Gaussian that the generator was trained on, and rendered by the generator of the
-bundle on this machine's TFLite runtime. Equal seeds give equal samples.
+The latent is drawn from a Gaussian, rendered, shown to the encoder and rendered again, --rounds times, each nearer to
+what views look like; all on this machine's TFLite runtime. Equal seeds give equal samples.
 
 \b
   twin-edge imagine bundles/rig.twin --random 32 --out sheet.png
@@ -31,6 +31,12 @@ def command(
             metavar="X", min=0.0, max=4.0, help="Spread: 1 is the prior's, less gives safer samples, more alike."
         ),
     ] = 1.0,
+    rounds: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, max=100, help="Rounds of each sample: 0 is the bare prior, many look more alike."
+        ),
+    ] = 12,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The contact sheet, a PNG file.")] = Path("imagined.png"),
     debug: Annotated[bool, typer.Option("--debug", help="Show debug logs and tracebacks.")] = False,
 ) -> None:
@@ -40,7 +46,7 @@ def command(
         from twin_edge.bundle import Bundle
         from twin_edge.imagining import write_sheet
 
-        write_sheet(Bundle.open(bundle), out, random, seed=seed, scale=scale)
+        write_sheet(Bundle.open(bundle), out, random, seed=seed, scale=scale, rounds=rounds)
         typer.echo(f"{random} samples: {out}", err=True)
 
     run_command(imagine, debug=debug)

@@ -112,6 +112,10 @@ class Twin:
         """
         return self._models.render(state)
 
+    def read_at(self, view: Image, state: State) -> State:
+        """Returns the state of a view whose pose is known to be that of `state`; see `encode`."""
+        return self._models.read_at(view, state)
+
     def compare(self, view: Image, rendering: Image) -> Gap:
         """Returns the gap between a view and its rendering, each uint8 RGB of shape (height, width, 3)."""
         return self.measure_gap(view, rendering)
@@ -126,7 +130,7 @@ class Twin:
         steps = levels = 0
         for view, state, rendering in zip(golden.views, golden.states, golden.renderings, strict=True):
             if self._models.encoder is not None:
-                steps = max(steps, int(np.abs(self._models.read_at(view, state).astype(int) - state).max()))
+                steps = max(steps, int(np.abs(self.read_at(view, state).astype(int) - state).max()))
             levels = max(levels, int(np.abs(self.render(state).astype(int) - rendering).max()))
         quality = self.bundle.manifest.quality
         return SelfTest(

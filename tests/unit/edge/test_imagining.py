@@ -15,6 +15,7 @@ from twin_edge.bundle import Bundle, StateSpec
 from twin_edge.cli.app import app
 from twin_edge.errors import ConfigError
 from twin_edge.imagining import draw_states, imagine, write_sheet
+from twin_edge.twin import Twin
 
 SPEC = StateSpec(("tx", "ty"), 3, scale=0.01, zero_point=5, deviation=0.4)
 
@@ -54,6 +55,26 @@ def test_samples_are_renderings_that_differ(bundle_path: Path) -> None:
     assert all(sample.shape == (view.height, view.width, 3) for sample in samples)
     assert np.abs(first.astype(int) - second).mean() > 0.5
     np.testing.assert_array_equal(first, next(imagine(bundle, 1, seed=3)))
+
+
+def test_rounds_lead_to_what_the_encoder_reads_as_it_was_drawn(bundle_path: Path) -> None:
+    twin = Twin(Bundle.open(bundle_path))
+
+    def misread(rounds: int) -> float:
+        """How far the encoder's reading of samples is from what is rendered of it again."""
+        total = 0.0
+        for sample in imagine(twin.bundle, 6, seed=2, rounds=rounds):
+            again = twin.render(twin.encode(sample))
+            total += float(np.abs(again.astype(int) - sample).mean())
+        return total
+
+    assert misread(8) < 0.7 * misread(0)
+
+
+@pytest.mark.parametrize("rounds", [-1, 101])
+def test_rounds_that_cannot_be(bundle_path: Path, rounds: int) -> None:
+    with pytest.raises(ConfigError, match="rounds"):
+        next(imagine(Bundle.open(bundle_path), 1, rounds=rounds))
 
 
 def test_too_many_for_a_sheet(bundle_path: Path, tmp_path: Path) -> None:
