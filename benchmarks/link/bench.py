@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import resource
 import shutil
 import threading
@@ -46,6 +47,8 @@ class Bench:
     """What the case finds."""
     stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     """What is taken down in the end."""
+    _brokers: Iterator[int] = field(default_factory=itertools.count)
+    """Their numbers; some cases start several at a time."""
 
     @property
     def is_ours(self) -> bool:
@@ -54,8 +57,8 @@ class Bench:
 
     def broker(self, *lines: str, **options: Any) -> Broker:
         """Starts a broker; see `Broker`."""
-        number = len(list(self.folder.glob("broker*")))
-        return self.stack.enter_context(Broker(self.folder / f"broker{number}", *lines, **options))
+        folder = self.folder / f"broker{next(self._brokers)}"
+        return self.stack.enter_context(Broker(folder, *lines, **options))
 
     def proxy(self, target: int, tap: Callable[[int, Way, bytes], None] | None = None) -> Proxy:
         """Starts a proxy."""

@@ -105,14 +105,14 @@ def refused(bench: Bench) -> None:
     other = Authority(bench.folder / "other")
     cases = {
         "expired": (authority.certificate("expired", days=(-10, -1)), ("expired",)),
-        "not yet valid": (authority.certificate("future", days=(1, 10)), ("not yet valid",)),
+        "not yet valid": (authority.certificate("future", days=(1, 10)), ("not yet valid", "not valid yet")),
         "of another authority": (
             other.certificate("stranger"),
-            ("self-signed", "self signed", "issuer", "unable to get"),
+            ("self-signed", "self signed", "issuer", "unable to get", "no authority that is trusted"),
         ),
         "for another host": (
             authority.certificate("elsewhere", host="192.0.2.1"),
-            ("mismatch", "not valid for", "doesn't match"),
+            ("mismatch", "not valid for", "doesn't match", "for another host"),
         ),
     }
     with ThreadPoolExecutor(len(cases)) as pool:
