@@ -130,7 +130,7 @@ class TrainConfig:
     """Images of a step, 2-256."""
     learning_rate: float = 2e-3
     """Highest learning rate of the generator (Adam, one-cycle cosine), 1e-6 to 0.1."""
-    encoder_rate: float = 0.03
+    encoder_rate: float = 0.0
     """Learning rate of the encoder's latent, relative to the generator's, 0-1; with 0 it stays in its closed form."""
     rate_weight: float = 0.0
     """Weight of the mean change of the latent from one view to the next, in deviations: what packets have to carry."""
@@ -148,8 +148,8 @@ class TrainConfig:
     """Weight of the mean absolute error of a moving subject's coverage."""
     motion_weight: float = 2.0
     """How much more pixels count that move: a pixel's weight is 1 + this * its deviation / the mean deviation."""
-    adversarial_weight: float = 0.005
-    """Weight of the adversarial loss of the generator; 0 trains no discriminator."""
+    adversarial_weight: float = 0.0
+    """Weight of the adversarial loss of the generator; 0 trains no discriminator, 0.3 makes a difference."""
     adversarial_share: float = 0.3
     """Share of the steps, at the end, in which the adversarial loss is on, 0-1."""
     prior_share: float = 0.25

@@ -104,7 +104,9 @@ class Trainer(TrainingLoop):
         return self.start.scene
 
     def finish(self) -> None:
-        """Takes the weights that drew the validation views best."""
+        """Takes the weights that drew the validation views best; after an adversarial end, the last ones."""
+        if self.recipe.train.adversarial_weight:
+            self._best_score.assign(-1.0)  # Pixel by pixel, what was before that end is always better.
         self._judge()
         for variable, best in zip(self._trained, self._best, strict=True):
             variable.assign(best)
