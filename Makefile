@@ -54,6 +54,7 @@ format: $(STAMP) ## Format and fix what can be fixed
 bench: $(STAMP) ## Measure all that docs/benchmarks/ tells: rates, speed, faults, link (rig and face where there)
 	$(BIN)/python benchmarks/rate_distortion.py $(BENCHED)
 	$(BIN)/python benchmarks/speed.py '$(NAME)'
+	$(BIN)/python benchmarks/ablation.py --clip '$(NAME)' $(if $(filter rig,$(SUBJECT)),rig --recipe rig,'$(SUBJECT)')
 	$(BIN)/python benchmarks/faults.py 'bundles/$(NAME).twin'
 	$(BIN)/python benchmarks/device.py 'bundles/$(NAME).twin'
 	$(BIN)/python benchmarks/report.py $(BENCHED)

@@ -77,15 +77,14 @@ def variants(recipe: Recipe) -> dict[str, Recipe]:
         "without networks: the start": replace(recipe, train=replace(train, steps=1, learning_rate=1e-6)),
         "with an adversarial end": replace(recipe, train=replace(train, adversarial_weight=ADVERSARIAL)),
     }
-    if not recipe.model.reading:
-        # A linear start says what it can; a bent one has been trained already.
+    if recipe.model.reading:
+        linear = replace(recipe.model, reading=0)
+        others["without the manifold: a linear start"] = replace(recipe, model=linear)
+    else:
         others["with training the encoder"] = replace(recipe, train=replace(train, encoder_rate=ENCODER_RATE))
         others["with a weight on change too"] = replace(
             recipe, train=replace(train, encoder_rate=ENCODER_RATE, rate_weight=RATE_WEIGHT)
         )
-    if recipe.model.reading:
-        linear = replace(recipe.model, reading=0)
-        others["without the manifold: a linear start"] = replace(recipe, model=linear)
     if recipe.model.moving:
         others[UNSEGMENTED] = recipe
         others["without pose, plate and coverage"] = replace(recipe, model=replace(recipe.model, moving=False))

@@ -78,6 +78,7 @@ def main() -> int:
             read(RESULTS / "speed.json"),
             read(RESULTS / "speed_notes.json"),
             models,
+            read(RESULTS / "ablation.json") or (),
         )
     except (OSError, ValueError, KeyError) as error:
         print(f"error: {error}: train, convert and measure first (make train convert bench)", file=sys.stderr)

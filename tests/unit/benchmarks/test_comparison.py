@@ -138,6 +138,14 @@ def test_a_table_is_markdown() -> None:
     assert table(("a", "b"), [("1", "2")]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
 
 
+def test_the_page_tells_what_each_part_is_worth() -> None:
+    numbers = {"psnr_db": 30.1, "ssim": 0.9, "sharpness": 0.5, "frechet": 1.0, "prior_frechet": 2.0}
+    coded = {"coded_bytes": 9.5, "coded_psnr_db": 29.9, "seconds": 60.0}
+    entries = [{"clip": clip, "steps": 600, "name": "the recipe", **numbers, **coded} for clip in ("face", "rig")]
+    text = page([], None, None, None, [], entries)
+    assert text.count("| the recipe | 30.10 | 0.9000 | 0.500 | 1.00 | 2.00 | 9.50 | 29.90 | 60 |") == 2
+
+
 def test_the_page_of_nothing_is_a_page() -> None:
     assert page([], None, None, None, []).startswith("# Benchmarks")
 
