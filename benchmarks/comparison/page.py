@@ -234,8 +234,8 @@ def _ablation_part(ablation: Sequence[Mapping[str, Any]]) -> str:
         "## What each part is worth",
         "",
         "The recipe in fewer steps, and the same without or with one part; float models on unseen views. Sharpness is",
-        "the gradient energy of the renderings over that of the views; the Frechet distances are those of renderings of",
-        "the views, and of bare samples of the prior, to the views, on features of a network trained on the training",
+        "the gradient energy of the renderings over that of the views; the Frechet distances are those of renderings",
+        "of the views, and of bare samples of the prior, to the views, on features of a network trained on training",
         "views. Bytes and quality as sent are those of codec 1 at the default quality, three states to a packet.",
         "",
     ]
