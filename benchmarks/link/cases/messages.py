@@ -224,7 +224,7 @@ def stale_commands(bench: Bench) -> None:
     counts = {name: sum(f'"{name}"'.encode() in answer for answer in answers) for name in ("stale", "twice", "fresh")}
     if isinstance(client, TwinEdgeClient):
         applied = client.link.stats().requests
-        bench.verdict.check(f"{applied} of 2 commands applied; answers: {counts}", applied == 2)  # noqa: PLR2004
+        bench.verdict.check(f"{applied} of 2 commands applied; answers: {counts}", applied == 2)
         bench.verdict.check("answers", not counts["stale"] and counts["twice"] and counts["fresh"])
         return
     for name, times in (("stale", 0), ("twice", 1), ("fresh", 1)):
