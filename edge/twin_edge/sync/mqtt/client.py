@@ -24,7 +24,7 @@ from twin_edge.sync.mqtt.transport import BrokerConfig, ClientStats, Listener, M
 
 _MAX_WAITING_QOS0: Final = 16
 """QoS 0 messages that may wait for the socket; more means that it is backed up, and the newest ones are dropped."""
-_MAX_TAKEOVERS: Final = 3
+_MAX_TAKEOVERS: Final = 2
 
 _LOGGER = logging.getLogger(__name__)
 
