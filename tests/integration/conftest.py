@@ -135,6 +135,11 @@ class RawClient:
 
 
 @pytest.fixture
+def raw_client_class():
+    return RawClient
+
+
+@pytest.fixture
 def raw_client(mosquitto):
     client = RawClient(mosquitto.port)
     yield client

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from brokers import find_free_port
@@ -19,7 +20,7 @@ from twin_edge.sync.mqtt import backoff
 from twin_edge.sync.wire.events import Event, parse_event
 from twin_edge.sync.wire.history import parse_history
 from twin_edge.sync.wire.messages import parse_avail
-from twin_edge.twin.packet import Flags, PacketHeader
+from twin_edge.twin.packet import Flags, Packet, PacketHeader
 
 pytestmark = pytest.mark.broker
 TWIN = TwinId("org.acme", "cam-01")
@@ -73,6 +74,7 @@ class Cable:
     def __init__(self, port):
         self.target = ("127.0.0.1", port)
         self.ends = []
+        self.up = bytearray()
         self.plug(find_free_port())
 
     def plug(self, port=None):
@@ -87,12 +89,13 @@ class Cable:
                 near = listener.accept()[0]
                 far = socket.create_connection(self.target)
                 self.ends += [near, far]
-                for one, other in ((near, far), (far, near)):
-                    threading.Thread(target=self._lead, args=(one, other), daemon=True).start()
+                for one, other, seen in ((near, far, self.up), (far, near, bytearray())):
+                    threading.Thread(target=self._lead, args=(one, other, seen), daemon=True).start()
 
-    def _lead(self, one, other):
+    def _lead(self, one, other, seen):
         with contextlib.suppress(OSError):
             while data := one.recv(4096):
+                seen += data
                 other.sendall(data)
         self._cut(one, other)
 
@@ -168,6 +171,35 @@ def test_a_restarted_broker_is_told_everything_again(mosquitto, twin_bundle, dev
         raw_client.subscribe(TWIN.topics.root + "up/#", 1)
         for topic in (TWIN.topics.avail, TWIN.topics.codec, TWIN.topics.key):
             assert until(lambda topic=topic: raw_client.last(topic))
+
+
+@pytest.mark.parametrize(
+    ("version", "most", "named"), [(MqttVersion.V5, 10, 2), (MqttVersion.V5, 0, 60), (MqttVersion.V311, 10, 60)]
+)
+def test_an_alias_stands_for_the_topic_of_states(
+    mosquitto_factory, raw_client_class, twin_bundle, version, most, named, until
+):
+    """It is told anew on each connection, and only where the broker takes it."""
+    broker = mosquitto_factory(extra=f"max_topic_alias {most}").start()
+    cable = Cable(broker.port)
+    heard = raw_client_class(broker.port)
+    heard.subscribe(TWIN.topics.stream, 0)
+    config = BrokerConfig(BrokerConfig.from_url(cable.url).address, protocol=version, backoff_min_s=0.1)
+    try:
+        with DeviceLink(LinkConfig(config, uploads_bundle=False), TWIN, twin_bundle, 1) as link:
+            states = np.zeros((1, twin_bundle.manifest.state.length), np.int8)
+            for seq in range(60):
+                if seq == 30:
+                    cable.unplug()
+                    assert until(lambda: not link.stats().connected)
+                    cable.plug()
+                assert until(lambda: link.stats().connected)
+                link.publish(Packet(twin_bundle.model_id, 1, seq, 1, states))
+                assert until(lambda seq=seq: len(heard.all(TWIN.topics.stream)) == seq + 1)
+        assert cable.up.count(TWIN.topics.stream.encode()) == named
+    finally:
+        cable.unplug()
+        heard.close()
 
 
 @pytest.mark.slow

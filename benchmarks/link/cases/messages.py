@@ -148,7 +148,8 @@ def _receive_maximum(bench: Bench, limit: int) -> None:
 def topic_alias(bench: Bench) -> None:
     """MQTT 5, broker with Topic Alias Maximum 10.
 
-    Restarted while messages wait. paho is used with an alias, as MQTT 5 allows it; twin-edge sends no aliases.
+    Restarted while messages wait. paho is used with an alias, as MQTT 5 allows it; twin-edge uses them for
+    QoS 0 only, anew on each connection.
     """
     if bench.name == "aiomqtt":
         raise NotRunnableError("the adapter does not use aliases; aiomqtt hands them to paho, see there")

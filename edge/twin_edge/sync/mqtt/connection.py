@@ -18,6 +18,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from twin_edge.sync.mqtt.aliases import TopicAliases
 from twin_edge.sync.mqtt.buffered import BufferedClient
 from twin_edge.sync.mqtt.poller import has_room
 from twin_edge.sync.mqtt.tls import TlsContext, Trouble, explain
@@ -80,6 +81,7 @@ class Connection:
         self._grants: dict[int, tuple[Sequence[tuple[str, int]], Granted | None]] = {}
         self._granted: deque[tuple[int, tuple[int, ...]]] = deque()
         self._inflight = 0
+        self._aliases = TopicAliases()
         # A broker that drops the session publishes the will with it, delay or not: the session must be kept as long.
         self._delays_will = version is MqttVersion.V5 and identity.will is not None and config.will_delay_s > 0
         self.client = self._make(identity, tls)
@@ -131,6 +133,7 @@ class Connection:
         self.max_packet_bytes = getattr(properties, "MaximumPacketSize", 0)
         # paho ignores what the broker can take at once.
         self.max_inflight = min(self._config.max_inflight, getattr(properties, "ReceiveMaximum", 0xFFFF))
+        self._aliases = TopicAliases(getattr(properties, "TopicAliasMaximum", 0))
         self.since = time.monotonic()
 
     def admits(self, message: Outbound) -> bool:
@@ -146,13 +149,17 @@ class Connection:
         Raises:
             ValueError: paho does not send such a topic or payload.
         """
-        properties = None
         if message.correlation is not None and self.version is MqttVersion.V5:
+            topic, alias = message.topic, None
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.CorrelationData = message.correlation
-        info = self.client.publish(message.topic, message.payload, message.qos, message.retain, properties)
+        else:
+            topic, alias = self._aliases.address(message)
+            properties = alias
+        info = self.client.publish(topic, message.payload, message.qos, message.retain, properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return False
+        self._aliases.sent(message, alias)
         self._settles[info.mid] = (message.qos, settle)
         self._inflight += message.qos
         # At once, so that `flows` tells of this message as well.

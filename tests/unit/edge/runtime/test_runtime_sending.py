@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from codec_states import LENGTH, fitted, walk
+from twin_converters.codec_tables import LOSSES_DB
 from twin_edge.errors import ConfigError
 from twin_edge.runtime.sending import RateControl, SendingConfig, StateSender
 from twin_edge.twin.codec import CodecTables, PacketReader
@@ -116,8 +117,8 @@ def test_raw_states_are_sent_as_they_are(tables):
 
 
 def test_a_level_that_the_bundle_has_not(tables):
-    with pytest.raises(ConfigError, match="levels 0-4"):
-        StateSender(Sink(tables), Bundle(tables), 1, SendingConfig(quality=5))
+    with pytest.raises(ConfigError, match=f"levels 0-{len(LOSSES_DB) - 1}"):
+        StateSender(Sink(tables), Bundle(tables), 1, SendingConfig(quality=len(LOSSES_DB)))
 
 
 @pytest.mark.parametrize(("kbps", "coarsest"), [(0.45, True), (0.95, False), (50.0, False)])
@@ -128,7 +129,7 @@ def test_the_rate_is_kept_and_used(tables, kbps, coarsest):
     late = [packet for packet in sink.packets if packet.seq >= 600]
     sent_kbps = 8e-3 * sum(len(packet.encode()) for packet in late) / 50
     if coarsest:
-        assert sender.level == 4
+        assert sender.level == len(LOSSES_DB) - 1
     else:
         assert sent_kbps <= 1.1 * kbps
         assert sent_kbps >= 0.6 * kbps or sender.level == 0
@@ -154,8 +155,8 @@ def test_level_rate_and_batch_may_change_under_way(tables):
     run(sender, 24)
     sender.set_quality(3)
     sender.set_batch_ms(0)
-    with pytest.raises(ConfigError, match="levels 0-4"):
-        sender.set_quality(5)
+    with pytest.raises(ConfigError, match=f"levels 0-{len(LOSSES_DB) - 1}"):
+        sender.set_quality(len(LOSSES_DB))
     run(sender, 24, start=24)
     assert sender.level == 3
     assert len(sink.packets[-1].states) == 1
@@ -163,7 +164,7 @@ def test_level_rate_and_batch_may_change_under_way(tables):
     assert len(states) == 48
     sender.set_kbps(0.3)
     run(sender, 400, start=48)
-    assert sender.level == 4
+    assert sender.level == len(LOSSES_DB) - 1
     sender.set_kbps(None)
     sender.set_quality(1)
     run(sender, 100, start=448)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from codec_states import IMPORTANCE, LENGTH, MSE, walk
-from twin_converters.codec_tables import Recorded, fit, sensitivity
+from twin_converters.codec_tables import LOSSES_DB, Recorded, fit, sensitivity
 from twin_edge.errors import ConversionError, IntegrityError
 from twin_edge.twin.codec import CodecTables
 from twin_edge.twin.codec.tables import SYMBOLS, TOTAL
@@ -30,7 +30,7 @@ def test_round_trip_and_size(tables: CodecTables) -> None:
     assert again.to_bytes() == data
     assert len(data) < 30_000
     assert all(sum(table) == TOTAL and len(table) == SYMBOLS for table in tables.frequencies)
-    assert len(tables.levels) == 5
+    assert len(tables.levels) == len(LOSSES_DB)
     steps = np.array([level.steps for level in tables.levels])
     assert (np.diff(steps[:, 0]) >= 0).all()
 
