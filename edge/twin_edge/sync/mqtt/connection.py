@@ -149,13 +149,11 @@ class Connection:
         Raises:
             ValueError: paho does not send such a topic or payload.
         """
+        topic, alias = self._aliases.address(message)
+        properties = alias
         if message.correlation is not None and self.version is MqttVersion.V5:
-            topic, alias = message.topic, None
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.CorrelationData = message.correlation
-        else:
-            topic, alias = self._aliases.address(message)
-            properties = alias
         info = self.client.publish(topic, message.payload, message.qos, message.retain, properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return False
