@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from fuzzing.databases import database_targets
 from fuzzing.harness import Target
 from fuzzing.mutate import bundle_of, bytes_of, json_of, mutate_bytes, png_of, text_of, zip_of
 from twin_edge.bundle import Bundle, Manifest
@@ -77,7 +78,15 @@ def all_targets(bundle: Bundle) -> list[Target]:
     Args:
         bundle: Whose parts and messages are the samples.
     """
-    return [*_packets(bundle), *_messages(bundle), *_blocks(bundle), *_bundles(bundle), *_texts(), *_parties(bundle)]
+    return [
+        *_packets(bundle),
+        *_messages(bundle),
+        *_blocks(bundle),
+        *_bundles(bundle),
+        *_texts(),
+        *database_targets(bundle, TWIN, packets_of(bundle, Codec.DELTA)),
+        *_parties(bundle),
+    ]
 
 
 def packets_of(bundle: Bundle, codec: Codec) -> list[bytes]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import os
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from twin_edge.errors import TwinEdgeError
 from twin_edge.sync.engine.config import WAL_SHARE, EngineConfig
@@ -34,6 +35,10 @@ CREATE TABLE history (
     block INTEGER NOT NULL, part INTEGER NOT NULL, frames BLOB NOT NULL, PRIMARY KEY (block, part)
 ) STRICT;
 """
+_MESSAGES: Final = (
+    "SELECT serial, kind, topic, payload, retain, correlation, waited_s, failures FROM messages ORDER BY serial"
+)
+_PARTS: Final = "SELECT block, part, frames FROM history ORDER BY block, part"
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -126,16 +131,12 @@ class Spool:
             SpoolError: It cannot be read.
         """
         with self._working() as base:
-            rows = base.execute(
-                "SELECT serial, kind, topic, payload, retain, correlation, waited_s, failures FROM messages"
-                " ORDER BY serial"
-            )
+            rows = base.execute(_MESSAGES)
             messages = [
-                StoredMessage(serial, kind, topic, payload, bool(retain), correlation, max(waited_s, 0.0), failures)
-                for serial, kind, topic, payload, retain, correlation, waited_s, failures in rows
-                if kind in _KINDS and 0 < len(topic) <= _MAX_TOPIC and serial > 0
+                StoredMessage(serial, kind, topic, payload, bool(retain), correlation, waited_s, failures)
+                for serial, kind, topic, payload, retain, correlation, waited_s, failures in filter(_is_message, rows)
             ]
-            parts = list(base.execute("SELECT block, part, frames FROM history ORDER BY block, part"))
+            parts = [row for row in base.execute(_PARTS) if _has_types(row, (int, int, bytes))]
             return messages, parts
 
     def write(self, changes: SpoolChanges) -> None:
@@ -274,6 +275,18 @@ def _commit(base: sqlite3.Connection, piece: SpoolChanges) -> None:
         with contextlib.suppress(sqlite3.Error):
             base.execute("ROLLBACK")
         raise
+
+
+def _is_message(row: tuple[Any, ...]) -> bool:
+    """Returns whether a row is one that was written, as far as can be told: in a damaged file values change type."""
+    if not _has_types(row, (int, str, str, bytes, int, bytes | None, float, int)):
+        return False
+    serial, kind, topic, waited_s = row[0], row[1], row[2], row[6]
+    return serial > 0 and kind in _KINDS and 0 < len(topic) <= _MAX_TOPIC and 0 <= waited_s < math.inf
+
+
+def _has_types(row: tuple[Any, ...], types: tuple[Any, ...]) -> bool:
+    return all(isinstance(value, kind) for value, kind in zip(row, types, strict=True))
 
 
 def _is_damage(error: sqlite3.Error | UnicodeError) -> bool:
