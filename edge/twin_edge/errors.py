@@ -34,7 +34,7 @@ class TwinEdgeError(Exception):
     """Root of all errors raised on purpose.
 
     Args:
-        message: What is wrong, without a period at its end.
+        message: What is wrong, without a period at its end; made one line, because it may quote what libraries say.
         fix: What the reader can do about it, an imperative; empty when there is nothing to do.
     """
 
@@ -42,7 +42,7 @@ class TwinEdgeError(Exception):
 
     def __init__(self, message: str, *, fix: str = "") -> None:
         super().__init__(message)
-        self.message = message
+        self.message = " ".join(message.splitlines())
         self.fix = fix
 
     def __str__(self) -> str:

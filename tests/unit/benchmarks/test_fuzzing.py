@@ -72,7 +72,7 @@ def test_memory_is_a_failure():
 
 def test_error_of_several_lines_is_a_failure():
     def parse(_data):
-        raise MessageError("two\nlines")
+        raise MessageError("two", fix="or\nmore lines")
 
     assert run(target_of(parse), 1, 3).outcomes == {FAILED: 3}
 

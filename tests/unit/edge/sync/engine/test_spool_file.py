@@ -1,5 +1,6 @@
 """The file on the disk: what was written is there, and whatever the disk does, it is an error that says so."""
 
+import math
 import os
 import sqlite3
 import stat
@@ -62,6 +63,49 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(spool, config, damage):
     assert (config.folder / f"{FILE_NAME}.corrupt").exists()
     spool.write(SpoolChanges((message(5),)))
     assert [one.serial for one in spool.load()[0]] == [5]
+
+
+def test_rows_whose_values_have_changed_type_are_left_out(spool, config):
+    spool.write(SpoolChanges((message(1), message(2)), parts=((0, 0, b"a"),)))
+    spool.close()
+    loose = """
+        ALTER TABLE messages RENAME TO old;
+        CREATE TABLE messages (serial INTEGER PRIMARY KEY, kind, topic, payload, retain, correlation, waited_s,
+            failures);
+        INSERT INTO messages SELECT * FROM old;
+        DROP TABLE old;
+        ALTER TABLE history RENAME TO old;
+        CREATE TABLE history (block, part, frames);
+        INSERT INTO history SELECT * FROM old;
+        INSERT INTO history VALUES (1, 0, 'text');
+    """
+    spoiled = [
+        ("critical", 7, b"p", 0, None, 1.0, 0),
+        ("critical", "t", "text", 0, None, 1.0, 0),
+        ("critical", "t", b"p", 0, 5, 1.0, 0),
+        ("critical", "t", b"p", 0, None, None, 0),
+        ("critical", "t", b"p", 0, None, math.inf, 0),
+        ("critical", "t", b"p", 0, None, 1.0, "x"),
+        ("other", "t", b"p", 0, None, 1.0, 0),
+    ]
+    base = sqlite3.connect(config.folder / FILE_NAME)
+    base.executescript(loose)
+    base.executemany("INSERT INTO messages VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", spoiled)
+    base.commit()
+    base.close()
+    messages, parts = spool.load()
+    assert [one.serial for one in messages] == [1, 2]
+    assert parts == [(0, 0, b"a")]
+
+
+def test_a_complaint_of_the_database_is_one_line(spool, config):
+    spool.write(SpoolChanges((message(1),)))
+    spool.close()
+    path = config.folder / FILE_NAME
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE messages", b'CREATE TABLE "essages', 1))
+    with pytest.raises(CorruptSpoolError) as caught:
+        spool.load()
+    assert "\n" not in str(caught.value)
 
 
 def test_the_cap_holds_and_nothing_of_what_did_not_fit_is_there(spool, config):
