@@ -142,7 +142,7 @@ def pictures(updates: Sequence[dict[str, Any]], recorder: Recorder) -> None:
         view = recorder.views[min(recorder.views, key=lambda moment: abs(moment - time_us))]
         rendering = cv2.imread(str(FOLDER / "renderings" / f"{update['seq']:08d}.png"))
         views.append(view)
-        renderings.append(cv2.cvtColor(rendering, cv2.COLOR_BGR2RGB))
+        renderings.append(np.asarray(cv2.cvtColor(rendering, cv2.COLOR_BGR2RGB), np.uint8))
         since = (update["time"] - updates[0]["time"]) % 1e6
         gap = "" if update["gap"] is None else f"  gap {update['gap']:.2f}"
         labels.append(f"{since:4.1f} s{gap}")

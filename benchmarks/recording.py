@@ -71,6 +71,10 @@ class Recorder:
         self.writer.packet(TWIN, self.bundle, data, self.reader.read(data))
         return True
 
+    @property
+    def stands_alone(self) -> bool:
+        return False
+
     def take_resync(self) -> bool:
         return False
 
@@ -180,7 +184,9 @@ def measure(bundle_path: Path, camera_uri: str, minutes: float) -> dict[str, Any
                 recording.state_at(TWIN, contents.begin_us + round(1e6 * second))
                 took.append(time.perf_counter() - began)
     seconds = len(views) / FPS
-    rows = [{"method": "recording", "bytes": size - len(bundle.data), "psnr_db": round(psnr_db, 2)}]
+    rows: list[dict[str, Any]] = [
+        {"method": "recording", "bytes": size - len(bundle.data), "psnr_db": round(psnr_db, 2)}
+    ]
     rows += [code_views(views, rate) for rate in RATES]
     rows += [row for rate in FRAME_RATES if (row := code_frames(camera_uri, len(views), rate)) is not None]
     for row in rows:

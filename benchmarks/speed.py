@@ -101,7 +101,7 @@ def x264_work(frames: list[Frame]) -> Callable[[int], object]:
     context.options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23"}
 
     def encode(number: int) -> None:
-        planes = cv2.cvtColor(frames[number % FRAMES].image, cv2.COLOR_BGR2YUV_I420)
+        planes = np.asarray(cv2.cvtColor(frames[number % FRAMES].image, cv2.COLOR_BGR2YUV_I420), np.uint8)
         frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
         frame.pts = number
         context.encode(frame)
@@ -132,7 +132,8 @@ def measure(bundle: Bundle, articles: list[Article], rounds: int) -> Iterator[Sp
             middle, high = times[what]
             yield Speed(what, runtime, threads, round(middle, 3), round(high, 3), round(middle / times[JPEG][0], 3))
 
-    yield Speed(JPEG, "opencv", 1, *(round(ms, 3) for ms in in_turns({JPEG: jpeg}, rounds, WARM_UP)[JPEG]), 1.0)
+    middle, high = in_turns({JPEG: jpeg}, rounds, WARM_UP)[JPEG]
+    yield Speed(JPEG, "opencv", 1, round(middle, 3), round(high, 3), 1.0)
     yield from rows("ffmpeg", 1, {X264: x264_work(frames)})
     for runtime in map(load_runtime, installed_runtimes()):
         for threads in THREADS:

@@ -69,7 +69,8 @@ def start_devices(bundle: Path, states: Path, url: str, count: int, seconds: flo
             "--batch-ms", str(batch_ms), "--begin", str(begin),
         ]  # fmt: skip
         running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-    left_s = min(json.loads(process.stdout.readline())["left_s"] for process in running)
+    outputs = [process.stdout for process in running if process.stdout is not None]
+    left_s = min(json.loads(output.readline())["left_s"] for output in outputs)
     if left_s < STARTING_S:
         raise SystemExit(f"the machine is too busy: {left_s:.1f} s left when all packets were made")
     return running

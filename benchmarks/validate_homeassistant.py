@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -61,7 +62,7 @@ class HomeAssistant:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        command = [HOME / "bin" / "python", INSTANCE, folder, str(broker_port), str(port)]
+        command = [str(HOME / "bin" / "python"), str(INSTANCE), str(folder), str(broker_port), str(port)]
         with (folder / "log.txt").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
@@ -119,7 +120,7 @@ class Ear:
         self._client.loop_start()
 
     def _hear(self, _client: Any, _data: Any, message: mqtt.MQTTMessage) -> None:
-        self.last[message.topic] = message.payload
+        self.last[message.topic] = bytes(message.payload)
         self.count[message.topic] = self.count.get(message.topic, 0) + 1
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
@@ -137,8 +138,8 @@ class Device:
 
     def __init__(self, bundle: Path, url: str, folder: Path) -> None:
         paths = os.pathsep.join([str(ROOT / "edge"), *sys.path])
-        command = [sys.executable, "-m", "twin_edge", "run", "--bundle", bundle, "--broker", url, "--twin", TWIN]
-        command += ["--fps", "10", "--preview", "--state-dir", folder, "--wait-for-broker"]
+        command = [sys.executable, "-m", "twin_edge", "run", "--bundle", str(bundle), "--broker", url, "--twin", TWIN]
+        command += ["--fps", "10", "--preview", "--state-dir", str(folder), "--wait-for-broker"]
         self._process = subprocess.Popen(
             command, env={**os.environ, "PYTHONPATH": paths}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
@@ -206,7 +207,7 @@ def check_entities(checks: Checks, home: HomeAssistant, ear: Ear) -> None:
     wanted = {component["uniq_id"] for component in json.loads(payload)["cmps"].values()}
     checks.until("every entity appears", lambda: set(home.ask("entities")) ^ wanted, lambda differ: not differ)
     for name in ("gap", "fps", "p95", "spool", "set-fps", "set-quality"):
-        checks.until(f"{name} is a number", lambda name=name: home.state(name), is_number)
+        checks.until(f"{name} is a number", partial(home.state, name), is_number)
     checks.until("the twin is in sync: no problem", lambda: home.state("sync"), lambda state: state == "off")
     checks.until("run is on", lambda: home.state("set-run"), lambda state: state == "on")
     checks.until("a preview comes", lambda: ear.last.get(f"{TOPIC}/up/preview", b""), bool)
