@@ -14,7 +14,6 @@ import argparse
 import itertools
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -122,8 +121,14 @@ def subscribe(url: str, cache: Path, count: int) -> dict[str, Any]:
             "cpu_ms_per_1000_states": 1e6 * cpu / max(1, measured),
             "latency_p50_ms": float(np.median([each.stats.latency_p50_ms or 0 for each in status])),
             "latency_p95_ms": float(np.median([each.stats.latency_p95_ms or 0 for each in status])),
-            "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "rss_mb": most_memory_mb(),
         }
+
+
+def most_memory_mb() -> float:
+    """Returns the most memory that this process has had resident; `getrusage` would count its parent's before it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def measure(bundle: Path, states: Path, count: int, seconds: float, batch_ms: float) -> dict[str, Any]:

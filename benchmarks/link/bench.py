@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import resource
 import shutil
 import threading
 import time
@@ -227,8 +226,9 @@ def seconds(value: float) -> str:
 
 
 def peak_mb() -> float:
-    """Returns the most memory that this process has had, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Returns the most memory that this process has had resident, MB; `getrusage` would count its parent's before it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 @contextlib.contextmanager
