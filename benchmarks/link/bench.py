@@ -226,7 +226,7 @@ def seconds(value: float) -> str:
 
 
 def peak_mb() -> float:
-    """Returns the most memory that this process has had resident, MB; `getrusage` would count its parent's before it."""
+    """Returns the most memory that this process has had, MB; `getrusage` would count its parent's before it."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
