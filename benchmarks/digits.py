@@ -3,7 +3,7 @@
     python benchmarks/digits.py bundles/digits.twin
 
 A small classifier learns the digits on the views that the twin was trained on. It then tells on held-out digits how
-good it is itself; on samples of the prior, rendered by the int8 generator, which digits there are and how sure it is;
+good it is itself; on samples, drawn and rendered by the int8 models, which digits there are and how sure it is;
 and through its features the Frechet distance between samples and held-out digits, beside that between training and
 held-out digits, which is the floor. All three sets have the same size.
 """
@@ -39,6 +39,8 @@ RESULTS = Path("benchmarks/results/digits.json")
 SEED = 5
 SURE = 0.9
 SHOWN = 100
+ROUNDS = 4
+"""Of `imagine`: with more, the digits look more sure and more alike (Frechet distance 19.8, 9.6, 16.9 for 0, 4, 12)."""
 
 
 def read_digits(bundle: Bundle) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
@@ -70,7 +72,7 @@ def measure(bundle: Bundle) -> dict[str, Any]:
     classifier = train_classifier(known, labels[:count], SEED)
     trained_s = time.monotonic() - started
     features, logits = (network_output(classifier, index) for index in (0, 1))
-    samples = np.stack(list(imagine(bundle, count, seed=SEED, runtime=runtime)))
+    samples = np.stack(list(imagine(bundle, count, seed=SEED, rounds=ROUNDS, runtime=runtime)))
     scores = features_of(logits, samples).astype(np.float64)
     probabilities = np.exp(scores - scores.max(1, keepdims=True))
     probabilities /= probabilities.sum(1, keepdims=True)
@@ -114,7 +116,7 @@ def main() -> int:
     for name, value in figures.items():
         table.add_row(name.replace("_", " "), str(value))
     Console().print(table)
-    write_sheet(bundle, SHEET, SHOWN, seed=SEED)
+    write_sheet(bundle, SHEET, SHOWN, seed=SEED, rounds=ROUNDS)
     write_atomic(RESULTS, (json.dumps(figures, indent=2) + "\n").encode())
     return 0
 

@@ -252,17 +252,20 @@ def soak(bench: Bench) -> None:
         online_from = device.stats.get("write_bytes", 0)
         time.sleep(5)
         written = device.stats.get("write_bytes", 0) - online_from
+        opened = []
         for _ in range(restarts):
             time.sleep(length_s / restarts - 8)
             bench.restart_broker(broker, proxy, observer)
             time.sleep(5)
+            # The spool's files are opened when the broker is away for the first time, and stay open.
+            opened.append(device.stats["fds"])
         came = _wait_for_events(device, observer)
         kept, stats = device.all_stats[8:], device.stats
     bench.verdict.check(came.text, not came.lost)
     growth_mb = (kept[-1]["rss_kb"] - kept[0]["rss_kb"]) / 1024
     bench.verdict.check(f"memory grew by {growth_mb:.1f} MB", growth_mb < 3)
-    fds = [one["fds"] for one in kept]
-    bench.verdict.check(f"{fds[0]} descriptors at first, {fds[-1]} in the end", fds[-1] <= fds[0] + 2)
+    text = f"{opened[0]} descriptors after the first restart, {opened[-1]} after the last"
+    bench.verdict.check(text, opened[-1] <= opened[0])
     bench.verdict.check(f"{written} bytes written to the disk in 5 s online", written <= 8192)
     lags = [
         (heard.clock_us - head.time_us) / 1e3
