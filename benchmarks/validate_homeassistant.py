@@ -209,6 +209,13 @@ def check_entities(checks: Checks, home: HomeAssistant, ear: Ear) -> None:
     for name in ("gap", "fps", "p95", "spool", "set-fps", "set-quality"):
         checks.until(f"{name} is a number", partial(home.state, name), is_number)
     checks.until("the twin is in sync: no problem", lambda: home.state("sync"), lambda state: state == "off")
+    checks.until("the bundle that runs is the broker's: no update", lambda: home.state("bundle"), lambda s: s == "off")
+    codec, index = (json.loads(ear.last[f"{TOPIC}/{name}"]) for name in ("up/codec", "up/bundle/index"))
+    other = {**index, "digest": "0" * len(codec["bundle"])}
+    ear.publish(f"{TOPIC}/up/bundle/index", json.dumps(other).encode(), retain=True)
+    checks.until("the broker has another one: an update", lambda: home.state("bundle"), lambda s: s == "on")
+    ear.publish(f"{TOPIC}/up/bundle/index", json.dumps(index).encode(), retain=True)
+    checks.until("and back", lambda: home.state("bundle"), lambda s: s == "off")
     checks.until("run is on", lambda: home.state("set-run"), lambda state: state == "on")
     checks.until("a preview comes", lambda: ear.last.get(f"{TOPIC}/up/preview", b""), bool)
     entity_id = home.ask("entities")[ID + "preview"]["entity_id"]

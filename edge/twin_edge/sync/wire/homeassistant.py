@@ -21,6 +21,7 @@ STATUS_ONLINE: Final = b"online"
 EXPIRE_AFTER_S: Final = 180
 """A sensor without news for this long is unavailable; reports come once a minute without any change."""
 _PROJECT: Final = "twin-edge"
+_DIGEST_DIGITS: Final = 12
 _NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9_]")
 
 
@@ -60,6 +61,7 @@ def build_discovery(twin: TwinId, about: DeviceAbout, settings: Sequence[Setting
         "p95": _sensor("Frame time, 95th percentile", "infer", "p95_ms", unit="ms", digits=1, diagnostic=True),
         "spool": _sensor("Spool depth", "spool", "depth", digits=0, diagnostic=True),
         "preview": {"p": "camera", "name": "Preview", "t": topics.preview},
+        "bundle": _bundle(twin),
     }
     components |= {f"set-{one.key}": _control(twin, one) for one in settings}
     for name, value in about.properties.items():
@@ -128,6 +130,23 @@ def _property(name: str, value: Scalar, unit: str) -> dict[str, Any]:
     if isinstance(value, str):
         del component["stat_cla"]
     return component
+
+
+def _bundle(twin: TwinId) -> dict[str, Any]:
+    """Returns an update entity: on when the broker has another bundle than the one that runs. It can only be looked at.
+
+    Versions are the first digits of the digests, which have no order: another one is a newer one.
+    """
+    topics = twin.topics
+    return {
+        "p": "update",
+        "name": "Bundle",
+        "stat_t": topics.codec,
+        "val_tpl": f"{{{{ value_json.bundle[:{_DIGEST_DIGITS}] }}}}",
+        "l_ver_t": topics.index,
+        "l_ver_tpl": f"{{{{ value_json.digest[:{_DIGEST_DIGITS}] }}}}",
+        "ent_cat": "diagnostic",
+    }
 
 
 def _control(twin: TwinId, setting: Setting) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def test_a_device_with_all_its_entities():
     platforms = {key: component["p"] for key, component in tree["cmps"].items()}
     assert platforms == {
         "gap": "sensor", "fps": "sensor", "p95": "sensor", "spool": "sensor", "sync": "binary_sensor",
-        "preview": "camera", "set-run": "switch", "set-fps": "number",
+        "preview": "camera", "bundle": "update", "set-run": "switch", "set-fps": "number",
         "property-oil_level": "sensor", "property-open": "binary_sensor", "property-light": "sensor",
     }  # fmt: skip
     ids = [component["uniq_id"] for component in tree["cmps"].values()]
@@ -29,6 +29,11 @@ def test_a_device_with_all_its_entities():
         "cmd_t": f"{ROOT}down/set/fps", "stat_t": f"{ROOT}up/cfg/fps", "min": 0, "max": 1000, "unit_of_meas": "fps",
     }.items()  # fmt: skip
     assert "ent_cat" not in tree["cmps"]["set-run"]
+    assert tree["cmps"]["bundle"].items() >= {
+        "stat_t": f"{ROOT}up/codec", "val_tpl": "{{ value_json.bundle[:12] }}",
+        "l_ver_t": f"{ROOT}up/bundle/index", "l_ver_tpl": "{{ value_json.digest[:12] }}",
+    }.items()  # fmt: skip
+    assert "cmd_t" not in tree["cmps"]["bundle"], "the device takes no bundles"
     assert tree["cmps"]["property-oil_level"]["unit_of_meas"] == "%"
     # Home Assistant keeps no statistics of text, and refuses to be told to.
     assert "stat_cla" not in tree["cmps"]["property-light"]
@@ -41,5 +46,5 @@ def test_two_devices_of_one_name_are_two_devices():
 
 def test_it_is_small_and_of_characters_that_ids_may_have():
     data = build_discovery(TWIN, DeviceAbout("rig", "twin-edge 1"), SETTINGS)
-    assert len(data) < 2600
+    assert len(data) < 3000
     assert all(re.fullmatch(r"[a-zA-Z0-9_-]+", key) for key in json.loads(data)["cmps"])
