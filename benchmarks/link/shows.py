@@ -32,6 +32,8 @@ from twin_edge.twin.packet import Flags
 CAP_BYTES: Final = 8_000_000
 _WATCHED_S: Final = 10.0
 """How long the live view is watched after it had to be there again."""
+_FEWEST_REPORTS: Final = 30
+"""With fewer, it says nothing that their revisions never fell."""
 QUICK: Final = {"backoff_max_s": 2.0}
 """Fifty restarts within minutes are no reason to wait for a minute."""
 
@@ -84,9 +86,9 @@ def kill_devices(bench: Bench, times: int = 100) -> None:
     for _ in range(times):
         (proxy.down if chance.random() < 0.5 else proxy.up)()
         first = max(made, default=0) + 100
-        with DeviceProcess(device_settings(bench, proxy.port, first_event=first)) as device:
+        with DeviceProcess(device_settings(bench, proxy.port, first_event=first, report_every_s=0.05)) as device:
             device.wait_ready()
-            time.sleep(chance.uniform(0.2, 1.2))
+            time.sleep(chance.uniform(0.2, 2.5))
             if chance.random() < 0.3:
                 proxy.cut()
                 time.sleep(chance.uniform(0.0, 0.3))
@@ -249,4 +251,4 @@ def check_revisions(verdict: Verdict, observer: Observer) -> None:
     """The revisions of the reports must never fall, in the order in which they came."""
     revs = revisions(observer)
     falls = sum(b < a for a, b in itertools.pairwise(revs))
-    verdict.check(f"{len(revs)} reports, revisions fall {falls} times", revs and not falls)
+    verdict.check(f"{len(revs)} reports, revisions fall {falls} times", len(revs) >= _FEWEST_REPORTS and not falls)
