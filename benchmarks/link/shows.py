@@ -86,7 +86,7 @@ def kill_devices(bench: Bench, times: int = 100) -> None:
     for _ in range(times):
         (proxy.down if chance.random() < 0.5 else proxy.up)()
         first = max(made, default=0) + 100
-        # The broker writes all it has to the disk with each message: more a second, and reports would never get their turn.
+        # The broker writes all it has to the disk with each message: with more events, reports never get their turn.
         settings = device_settings(bench, proxy.port, first_event=first, events_per_s=10.0, report_every_s=0.1)
         with DeviceProcess(settings) as device:
             device.wait_ready()
