@@ -295,3 +295,10 @@ def test_json_lines_are_whole(command, recording):
     done = command("replay", recording, "--json")
     assert done.wait() == 0
     assert [json.loads(line)["type"] for line in done.out] == ["twin"]
+
+
+def test_without_a_broker_no_file_stays_behind(command, free_port, tmp_path):
+    record = command("record", "day.twinrec", "--broker", f"mqtt://127.0.0.1:{free_port()}")
+    assert record.wait() == 5
+    assert len(record.errors) == 1
+    assert not list(tmp_path.rglob("*.twinrec"))

@@ -105,7 +105,8 @@ def record(config: RecordConfig, *, stop: threading.Event, on_stats: Callable[[R
     broker = BrokerConfig.from_url(config.broker, ca_file=config.ca_file)
     inbox = _Inbox()
     views = TwinViews(broker, config.twins, config.cache_dir, max_queued=0, tap=inbox)
-    with RecordingWriter(config.path, config.max_bytes) as writer, views:
+    # Without a broker, no empty file is to stay behind.
+    with views, RecordingWriter(config.path, config.max_bytes) as writer:
         began = time.monotonic()
 
         def stats(reason: str = "") -> RecordStats:
