@@ -265,7 +265,7 @@ def test_a_device_has_rules_for_its_own_topics_only(twins):
             assert "+" not in topic
             if topic.startswith("twin/"):
                 assert topic in {f"{root}up/#", f"{root}down/#"}
-                assert access == ("readwrite" if "/up/" in topic else "read")
+                assert access == ("readwrite" if topic == f"{root}up/#" else "read")
             else:
                 assert (access, topic) in {
                     ("write", f"homeassistant/device/{twin.device}/config"),
