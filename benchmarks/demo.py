@@ -177,7 +177,7 @@ def table(
         "state": f"{report['state_bytes']} B",
         "frames per second": f"{run.fps:.1f}",
         "whole frame on the device": f"p50 {whole.p50_ms:.2f} ms, p95 {whole.p95_ms:.2f} ms",
-        "states sent / received": f"{run.sent} / {summary['updates']} ({summary['missed']} missed)",
+        "packets sent / states received": f"{run.sent} / {summary['updates']} ({summary['missed']} missed)",
         "camera to rendering": f"p50 {summary['latency_p50_ms']:.1f} ms, p95 {summary['latency_p95_ms']:.1f} ms",
         "gap, normal / hand in front": f"{np.median(before):.2f} / {np.median(during):.3f}" if during else "-",
         "all of this": f"{seconds:.0f} s",
