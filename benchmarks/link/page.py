@@ -14,7 +14,7 @@ _HEAD: Final = """# What goes wrong, and what holds then
 
 The 32 cases in which a twin's link goes wrong, each tried against a real mosquitto on the loopback, with twin-edge's
 link and, side by side, with a bare paho-mqtt 2.2 and aiomqtt 2.5. `make bench-link` runs all of it and writes this
-page; `python -m link case 7 --client paho` runs one. The faster half runs with the tests.
+page; `python -m link case 7 --client paho` runs one. A quarter runs with the tests.
 
 How it is done: a TCP proxy between device and broker stalls, cuts, drops, slows and delays; the broker is frozen and
 killed by signals, restarted with and without persistence, limited and given ACLs by its configuration; devices are
