@@ -1,4 +1,4 @@
-"""A quarter of the fault harness's cases, those that are fast and that no other test tries, with the real link and a real mosquitto: each must hold.
+"""Cases of the fault harness with the real link and a real mosquitto: the fast ones that no other test tries.
 
 `make bench-link` runs all 32, and the bare clients beside them; see docs/faults.md.
 """
