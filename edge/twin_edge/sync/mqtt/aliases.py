@@ -42,7 +42,7 @@ class TopicAliases:
 
     def address(self, message: Outbound) -> tuple[str, Properties | None]:
         """Returns topic and properties to send a message with; the topic is empty when the alias stands for it."""
-        if message.qos:
+        if message.qos or message.correlation is not None:
             return message.topic, None
         known = self._known.get(message.topic)
         return ("", known) if known is not None else (message.topic, self._next())
