@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from twin_converters.codec_tables import Recorded, fit
 from twin_converters.diagnosis import Diagnosis, diagnose
+from twin_converters.exact import can_be_exact, exact
 from twin_converters.measure import Material, Measured, measure
-from twin_converters.quantize import QuantizedModel, quantize
+from twin_converters.quantize import QuantizedModel, quantize, to_float
 from twin_converters.reference import FloatTwin
 from twin_converters.run import Gate, Run, Views
 from twin_edge import __version__
@@ -32,6 +33,10 @@ from twin_edge.twin.models import TwinParts
 
 _TEST_FRAMES: Final = 200
 _VALIDATION_FRAMES: Final = 600
+_ERROR_FRAMES: Final = 100
+_TOLERATED_SHARE: Final = 0.005
+"""What rounding the weights of the coefficients may add to the twin's squared error, before what is made up for."""
+_LEVELS: Final = 127.5
 _TOLERANCE: Final = 2
 _WHOLE_RANGE: Final = Quantization(1 / 127.5, 0)
 _MUCH_LOST_DB: Final = 0.2
@@ -83,6 +88,11 @@ def convert(
     known = reference.encode(run.calibration, latent, range(len(run.calibration)))
     samples = _generator_samples(known[:, _pose_length(run) :], latent)
     generator = quantize(run.generator, samples, int8_edges=False, float_layers=_FLOAT_LAYERS)
+    if can_be_exact(generator.content):
+        on_stage("making the generator exact")
+        tolerated = _TOLERATED_SHARE * _mean_square(run, reference, latent)
+        content = exact(generator.content, to_float(run.generator), list(samples), tolerated)
+        generator = replace(generator, content=content)
     operators = {ENCODER: read_operators(encoder.content), GENERATOR: read_operators(generator.content)}
     _check_operators(operators)
     on_stage("float reference")
@@ -125,6 +135,13 @@ def convert(
     bundle = Bundle.from_bytes(seal(manifest, members))
     report = _report(run, bundle, quality, measured) | ({"layers": diagnosis.to_json()} if diagnosis else {})
     return Conversion(bundle, report, _pictures(test, float_renderings, main))
+
+
+def _mean_square(run: Run, reference: FloatTwin, latent: Quantization) -> float:
+    """Returns the mean squared error of the float twin on validation views, which are -1 to 1."""
+    views = run.validation[:_ERROR_FRAMES]
+    renderings = reference.render(reference.encode(views, latent), latent)
+    return float(np.square((views.astype(np.float32) - renderings) / _LEVELS).mean())
 
 
 def fit_codec(run: Run, measured: Measured) -> CodecTables:

@@ -6,29 +6,18 @@ that one alone as int8 has it: weights, rounding and saturation. What that does 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-import flatbuffers
 import numpy as np
-import numpy.typing as npt
-from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.python.interpreter import Interpreter
 
-from twin_converters.quantize import operator_name
-from twin_edge.cli.common import native_stderr_hidden
+from twin_converters.operators import HIGHEST, LOWEST, Floats, SingleOperator, activations, interpreter, take_apart
 from twin_edge.errors import ConversionError
 
-_EDGES: Final = ("QUANTIZE", "DEQUANTIZE")
 _MOVES: Final = frozenset({"RESHAPE", "DEPTH_TO_SPACE", "CONCATENATION"})
-_IDENTIFIER: Final = b"TFL3"
-_LOWEST, _HIGHEST = -128, 127
 _SMALL: Final = 1e-12
-
-Floats = npt.NDArray[np.float32]
-"""Values of an activation, float32, or of many samples of it in the first dimension."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,31 +51,6 @@ class LayerError:
         return max(0.0, 1 - (self.weights_rmse_steps / max(self.rmse_steps, _SMALL)) ** 2)
 
 
-@dataclass(frozen=True, slots=True)
-class _Operator:
-    """One operator of a graph, as a model of its own."""
-
-    name: str
-    inputs: tuple[int, ...]
-    output: int
-    output_name: str
-    output_scale: float
-    """Of its int8 values; 0 where they stay float."""
-    output_zero_point: int
-    interpreter: Interpreter
-
-    def __call__(self, values: Sequence[Floats]) -> Floats:
-        for detail, value in zip(self.interpreter.get_input_details(), values, strict=True):
-            self.interpreter.set_tensor(detail["index"], value)
-        self.interpreter.invoke()
-        return np.asarray(self.interpreter.get_tensor(self.interpreter.get_output_details()[0]["index"]), np.float32)
-
-    def rounded(self, values: Floats) -> Floats:
-        """Returns values as the int8 tensor of this operator's output would hold them."""
-        steps = np.clip(np.rint(values / self.output_scale) + self.output_zero_point, _LOWEST, _HIGHEST)
-        return np.asarray((steps - self.output_zero_point) * self.output_scale, np.float32)
-
-
 def layer_errors(float_content: bytes, int8_content: bytes, samples: Sequence[Floats]) -> tuple[LayerError, ...]:
     """Returns the errors of all layers, worst first.
 
@@ -98,13 +62,13 @@ def layer_errors(float_content: bytes, int8_content: bytes, samples: Sequence[Fl
     Raises:
         ConversionError: The two are not the same graph.
     """
-    reference, quantized = _operators(float_content), _operators(int8_content)
+    reference, quantized = take_apart(float_content), take_apart(int8_content)
     if [one.name for one in reference] != [one.name for one in quantized]:
         raise ConversionError(
             "the layers of the float and the int8 model do not correspond, their errors cannot be told apart",
             fix="convert without --layers",
         )
-    traces = [_trace(reference, np.asarray(sample, np.float32)[np.newaxis]) for sample in samples]
+    traces = [activations(reference, np.asarray(sample, np.float32)[np.newaxis]) for sample in samples]
     # What only moves values makes no error of its own, and neither does what stays in float.
     working = [at for at, one in enumerate(quantized) if one.name not in _MOVES and one.output_scale]
     squares = [_output_square(reference, quantized, at, traces) for at in working]
@@ -118,8 +82,8 @@ def layer_errors(float_content: bytes, int8_content: bytes, samples: Sequence[Fl
 
 def run_float(content: bytes, samples: Sequence[Floats]) -> Floats:
     """Returns the outputs of a TFLite model with float edges, float32 with the samples in the first dimension."""
-    interpreter = _interpreter(content)
-    return np.concatenate([_invoke(interpreter, np.asarray(sample, np.float32)[np.newaxis]) for sample in samples])
+    runner = interpreter(content)
+    return np.concatenate([_invoke(runner, np.asarray(sample, np.float32)[np.newaxis]) for sample in samples])
 
 
 def to_json(errors: Sequence[LayerError]) -> list[dict[str, Any]]:
@@ -143,8 +107,8 @@ def table(errors: Sequence[LayerError]) -> str:
 
 def _layer_error(
     at: int,
-    reference: _Operator,
-    quantized: _Operator,
+    reference: SingleOperator,
+    quantized: SingleOperator,
     traces: Sequence[Mapping[int, Floats]],
     square: float,
     share: float,
@@ -152,7 +116,7 @@ def _layer_error(
     values = np.concatenate([trace[reference.output] for trace in traces])
     unrounded = np.concatenate([quantized([trace[tensor] for tensor in reference.inputs]) for trace in traces])
     scale, zero_point = quantized.output_scale, quantized.output_zero_point
-    low, high = (_LOWEST - zero_point) * scale, (_HIGHEST - zero_point) * scale
+    low, high = (LOWEST - zero_point) * scale, (HIGHEST - zero_point) * scale
     # A value within half a step of the end is rounded, not saturated.
     beyond = (values < low - scale / 2) | (values > high + scale / 2)
     own = float(np.sqrt(np.mean(np.square(quantized.rounded(unrounded) - values))))
@@ -171,7 +135,10 @@ def _layer_error(
 
 
 def _output_square(
-    reference: Sequence[_Operator], quantized: Sequence[_Operator], at: int, traces: Sequence[Mapping[int, Floats]]
+    reference: Sequence[SingleOperator],
+    quantized: Sequence[SingleOperator],
+    at: int,
+    traces: Sequence[Mapping[int, Floats]],
 ) -> float:
     """Returns the mean squared error of the output when one operator alone is int8."""
     last, squares = reference[-1].output, []
@@ -185,79 +152,7 @@ def _output_square(
     return float(np.mean(squares))
 
 
-def _trace(operators: Sequence[_Operator], sample: Floats) -> dict[int, Floats]:
-    """Returns the values of every activation, by the number of its tensor."""
-    values = {operators[0].inputs[0]: sample}
-    for operator in operators:
-        values[operator.output] = operator([values[tensor] for tensor in operator.inputs])
-    return values
-
-
-def _operators(content: bytes) -> list[_Operator]:
-    """Takes a graph apart into float operators; those of an int8 graph have the weights that int8 stands for."""
-    model = _as_float(schema.ModelT.InitFromPackedBuf(content, 0))
-    graph, found = model.subgraphs[0], []
-    everything = list(graph.operators)
-    original = schema.ModelT.InitFromPackedBuf(content, 0).subgraphs[0].tensors
-    for operator in everything:
-        name = operator_name(model, operator)
-        if name in _EDGES:
-            continue
-        inputs = [int(at) for at in operator.inputs if at >= 0 and model.buffers[graph.tensors[at].buffer].data is None]
-        output = int(operator.outputs[0])
-        graph.operators, graph.inputs, graph.outputs = [operator], inputs, [output]
-        tensor, kind = graph.tensors[output], original[output].quantization
-        has_scale = kind is not None and kind.scale is not None
-        found.append(
-            _Operator(
-                name,
-                tuple(inputs),
-                output,
-                tensor.name.decode(errors="replace").split(";")[0],
-                float(kind.scale[0]) if has_scale else 0.0,
-                int(kind.zeroPoint[0]) if has_scale else 0,
-                _interpreter(_packed(model)),
-            )
-        )
-    return found
-
-
-def _as_float(model: Any) -> Any:
-    """Turns every int8 tensor of a graph, and the int32 biases, into float."""
-    model.signatureDefs, model.metadata = [], []
-    for tensor in model.subgraphs[0].tensors:
-        kind = tensor.quantization
-        if kind is None or kind.scale is None or tensor.type not in {schema.TensorType.INT8, schema.TensorType.INT32}:
-            continue
-        data = model.buffers[tensor.buffer].data
-        if data is not None:
-            width: Any = np.int8 if tensor.type == schema.TensorType.INT8 else np.int32
-            steps = np.frombuffer(bytes(data), width).reshape(tensor.shape).astype(np.float64)
-            along = [1] * len(tensor.shape)
-            if len(kind.scale) > 1:
-                along[kind.quantizedDimension] = len(kind.scale)
-            real = (steps - kind.zeroPoint.reshape(along)) * kind.scale.reshape(along)
-            model.buffers[tensor.buffer].data = np.frombuffer(real.astype(np.float32).tobytes(), np.uint8)
-        tensor.type, tensor.quantization = schema.TensorType.FLOAT32, None
-    return model
-
-
-def _packed(model: Any) -> bytes:
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), _IDENTIFIER)
-    return bytes(builder.Output())
-
-
-def _interpreter(content: bytes) -> Interpreter:
-    # TensorFlow's own interpreter, deprecated as it is: tflite-runtime cannot be loaded beside TensorFlow.
-    with warnings.catch_warnings(), native_stderr_hidden():
-        warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated", category=UserWarning)
-        interpreter = Interpreter(model_content=content, num_threads=1)
-        interpreter.allocate_tensors()
-    return interpreter
-
-
-def _invoke(interpreter: Interpreter, value: Floats) -> Floats:
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], value)
-    interpreter.invoke()
-    return np.asarray(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]), np.float32)
+def _invoke(runner: Interpreter, value: Floats) -> Floats:
+    runner.set_tensor(runner.get_input_details()[0]["index"], value)
+    runner.invoke()
+    return np.asarray(runner.get_tensor(runner.get_output_details()[0]["index"]), np.float32)

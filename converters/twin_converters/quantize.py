@@ -14,6 +14,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
+from twin_converters.operators import operator_name, parse
 from twin_edge.bundle import TensorSpec
 from twin_edge.cli.common import native_stderr_hidden
 from twin_edge.errors import ConversionError
@@ -66,7 +67,7 @@ def quantize(
 
 def _operators_of(content: bytes, prefix: str) -> list[str]:
     """Returns what the converter calls the outputs of the layers whose names begin like that."""
-    graph = schema.ModelT.InitFromPackedBuf(content, 0).subgraphs[0]
+    graph = parse(content).subgraphs[0]
     outputs = [graph.tensors[operator.outputs[0]].name.decode() for operator in graph.operators]
     return [name for name in outputs if any(part.startswith(prefix) for part in name.split(";")[0].split("/"))]
 
@@ -142,7 +143,7 @@ def _explained(saved_model: Path) -> Iterator[None]:
 
 
 def _described(content: bytes) -> QuantizedModel:
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model = parse(content)
     graph = model.subgraphs[0]
     names = [operator_name(model, operator) for operator in graph.operators]
     input_at, output_at = graph.inputs[0], graph.outputs[0]
@@ -157,13 +158,6 @@ def _described(content: bytes) -> QuantizedModel:
         _spec(graph.tensors[graph.outputs[0]], graph.tensors[output_at]),
         _minimum_runtime(model),
     )
-
-
-def operator_name(model: Any, operator: Any) -> str:
-    """Returns the name of an operator of a TFLite model, such as `CONV_2D`; both as the schema's objects."""
-    code = model.operatorCodes[operator.opcodeIndex]
-    value = max(code.deprecatedBuiltinCode, code.builtinCode)
-    return next((name for name, number in vars(schema.BuiltinOperator).items() if number == value), "?")
 
 
 def _spec(edge: Any, quantized: Any) -> TensorSpec:

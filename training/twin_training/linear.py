@@ -1,14 +1,15 @@
 """The linear twin, in closed form: where encoder and generator start from.
 
-Principal components say what the latent values shall mean, ridge regression makes an encoder that reads them off a
-small crop, least squares say what the generator has to draw for them, and a dictionary of blocks lets a small network
-draw it. No step of gradient descent is needed for a twin that is about as good as principal components can be;
-training then makes it better than that. Left to itself, a network would need most of a training to get this far, and
-on frames that it has not seen it would not get as far at all (docs/training.md).
+Principal components say what the latent values shall mean and how they are read off a crop, least squares say what the
+generator has to draw for them, and dictionaries of blocks, one on either side, keep both small. No step of gradient
+descent is needed for a twin that is about as good as principal components can be; training then makes it better than
+that. Left to itself, a network would need most of a training to get this far, and on frames that it has not seen it
+would not get as far at all (docs/training.md).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +27,10 @@ _ROWS_AT_ONCE: Final = 8
 _VIEWS_AT_ONCE: Final = 256
 _DEVIATIONS: Final = 4.0
 _INT8_MAX: Final = 127
+READER_RANGE: Final = 6.0
+"""What a `block_reader` gives lies between 0 and this, where ReLU6 cuts off."""
+_READER_ROOM: Final = 0.02
+"""How much further the outputs may go than in training, on either side, as a part of their range there."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -43,11 +48,68 @@ class LinearMap:
         """Returns the outputs of inputs, float32 of shape (n, inputs)."""
         return np.asarray(inputs @ self.weights + self.bias, np.float32)
 
+    def with_weights(self, weights: Floats, inputs: Floats) -> LinearMap:
+        """Returns a map with other weights, whose bias makes up for what that changes on average.
 
-def principal_coefficients(
+        Args:
+            weights: float32 of the same shape.
+            inputs: Typical inputs, float32 of shape (n, inputs).
+        """
+        return LinearMap(weights, np.asarray(self.bias + inputs.mean(0) @ (self.weights - weights), np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class BlockMap:
+    """One affine map for all blocks of a square image: a convolution that strides by the size of its kernel."""
+
+    weights: Floats
+    """float32 of shape (block * block * 3, outputs of a block)."""
+    bias: Floats
+    """float32 of shape (outputs of a block,)."""
+
+    def __call__(self, inputs: Floats) -> Floats:
+        """Returns the outputs of images.
+
+        Args:
+            inputs: float32 of shape (n, side * side * 3).
+
+        Returns:
+            float32 of shape (n, cells * cells * outputs of a block), the cells row by row.
+        """
+        outputs = self.blocks(inputs) @ self.weights + self.bias
+        return np.asarray(outputs.reshape(len(inputs), -1), np.float32)
+
+    def blocks(self, inputs: Floats) -> Floats:
+        """Returns the blocks of images, float32 of shape (n * cells * cells, block * block * 3)."""
+        return _blocks(inputs, math.isqrt(len(self.weights) // 3))
+
+    def with_weights(self, weights: Floats, inputs: Floats) -> BlockMap:
+        """Returns a map with other weights, whose bias makes up for what that changes on average.
+
+        Args:
+            weights: float32 of the same shape.
+            inputs: Typical images, float32 of shape (n, side * side * 3).
+        """
+        change = self.blocks(inputs).mean(0) @ (self.weights - weights)
+        return BlockMap(weights, np.asarray(self.bias + change, np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """Principal components of canvases."""
+
+    mean: Floats
+    """Mean of the canvases, float32 of shape (side * side * 3,), -1 to 1."""
+    rows: Floats
+    """The components, of unit length and strongest first; float32 of shape (count, side * side * 3)."""
+    coefficients: Floats
+    """Coefficients of each canvas, float32 of shape (n, count): see `principal_components`."""
+
+
+def principal_components(
     canvases: Views, seen: npt.NDArray[np.uint8] | None, count: int, side: int = _SIDE
-) -> Floats:
-    """Returns the coefficients of each canvas on the leading principal components, strongest first.
+) -> Components:
+    """Returns the leading principal components and the coefficients of each canvas on them, strongest first.
 
     What a canvas does not show is filled in with what the components make of the rest, again and again: expectation
     maximization for data with holes (Roweis, "EM algorithms for PCA and SPCA", NIPS 1997).
@@ -59,8 +121,8 @@ def principal_coefficients(
         side: Height and width, at most, of what the components are of.
 
     Returns:
-        float32 of shape (n, count), each column of mean 0, its deviation that of the component, in units of the
-        root of the summed squared error over all values of a canvas; with fewer components to be had, the rest is 0.
+        The coefficients have mean 0, each the deviation of its component, in units of the root of the summed squared
+        error over all values of a canvas; with fewer components to be had, the rest is 0.
     """
     every = max(1, -(-len(canvases) // _MOST_SAMPLES))
     if seen is None or seen.all():
@@ -71,7 +133,7 @@ def principal_coefficients(
             (_reduced(canvases[row : row + _VIEWS_AT_ONCE], side) - mean) @ across
             for row in range(0, len(canvases), _VIEWS_AT_ONCE)
         ]
-        return _centered(np.concatenate(parts), count)
+        return _filled_up(mean, across.T, np.concatenate(parts), count)
     pixels = _reduced(canvases, side)
     holes = _reduced(np.repeat(seen[..., np.newaxis], 3, -1), side) < 1
     sample = pixels[::every].copy()
@@ -85,7 +147,41 @@ def principal_coefficients(
     for _ in range(_FILL_ROUNDS):
         rebuilt = (centered @ components.T) @ components
         centered = np.where(holes, rebuilt, pixels - mean)
-    return _centered(centered @ components.T, count)
+    return _filled_up(mean, components, centered @ components.T, count)
+
+
+def block_reader(components: Components, crops: Floats, block: int, count: int) -> BlockMap:
+    """Returns what an encoder sees of the blocks of a crop: as much as the components need.
+
+    The entries that every block is compared with are the leading principal components of the blocks of all components;
+    each has its outputs within 0 and 6, so that an int8 convolution with ReLU6 gives them with all its steps.
+
+    Args:
+        components: The components that are to be read off.
+        crops: Typical crops, 0 to 1, float32 of shape (n, side * side * 3).
+        block: Side of a block, pixels; divides the side of the crop.
+        count: Number of entries, at most as many as a block has values.
+    """
+    parts = _blocks(components.rows, block)
+    _, vectors = np.linalg.eigh(parts.T @ parts)
+    entries = vectors[:, ::-1][:, :count].astype(np.float32)
+    outputs = _blocks(crops, block) @ entries
+    low, high = outputs.min(0), outputs.max(0)
+    gain = READER_RANGE / ((1 + 2 * _READER_ROOM) * (high - low) + 1e-6)
+    weights = snapped(entries * gain)
+    return BlockMap(weights, np.asarray(READER_RANGE / 2 - (low + high) / 2 * gain, np.float32))
+
+
+def component_reader(components: Components, reader: BlockMap, block: int) -> Floats:
+    """Returns weights that read the coefficients of components off the outputs of a `block_reader`.
+
+    Returns:
+        float32 of shape (outputs, count); the coefficients are what they give less its mean.
+    """
+    # The entries are orthogonal: what each says of a block, times itself, adds up to what is seen of the block.
+    squares = np.square(reader.weights).sum(0) + 1e-9
+    seen = _blocks(components.rows, block) @ (reader.weights / squares)
+    return np.asarray(2 * seen.reshape(len(components.rows), -1).T, np.float32)
 
 
 def snapped(weights: Floats) -> Floats:
@@ -183,11 +279,25 @@ def dictionary(basis: Floats, block: int, count: int, covariance: Floats) -> tup
     return scaled, full.reshape(count, block, block, channels)
 
 
-def _centered(coefficients: Floats, count: int) -> Floats:
-    """Returns coefficients without their mean, filled up with zeros to `count` columns."""
+def _filled_up(mean: Floats, components: Floats, coefficients: Floats, count: int) -> Components:
+    """Returns components with centered coefficients, both filled up with zeros to `count`."""
+    rows = np.zeros((count, components.shape[1]), np.float32)
+    rows[: len(components)] = components
     full = np.zeros((len(coefficients), count), np.float32)
-    full[:, : coefficients.shape[1]] = coefficients - coefficients.mean(0)
-    return full
+    full[:, : len(components)] = coefficients - coefficients.mean(0)
+    return Components(np.asarray(mean, np.float32), rows, full)
+
+
+def _blocks(images: Floats, block: int) -> Floats:
+    """Returns the blocks of square images, row by row, float32 of shape (n * cells * cells, block * block * 3).
+
+    Args:
+        images: float32 of shape (n, side * side * 3).
+        block: Side of a block, pixels; divides the side.
+    """
+    cells = math.isqrt(images.shape[1] // 3) // block
+    parts = images.reshape(-1, cells, block, cells, block, 3).transpose(0, 1, 3, 2, 4, 5)
+    return parts.reshape(-1, block * block * 3)
 
 
 def _components(centered: Floats, count: int) -> Floats:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from twin_training import linear
-from twin_training.linear import Floats, LinearMap
+from twin_training.linear import BlockMap, Floats, LinearMap
 from twin_training.recipe import ManifoldConfig, ModelConfig
 
 COEFFICIENTS: Final = 256
@@ -47,7 +47,7 @@ _ROWS_AT_ONCE: Final = 1024
 class Perceptron:
     """Affine maps with ReLU6 between them."""
 
-    layers: tuple[LinearMap, ...]
+    layers: tuple[LinearMap | BlockMap, ...]
     """The maps, in order."""
     ends_bent: bool = False
     """Whether ReLU6 follows the last map too."""

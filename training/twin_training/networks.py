@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from twin_training.linear import dictionary
+from twin_training.conditioning import FEATURE_CEILING, FEATURE_COPIES, balance, copied, copy_features, rotate
+from twin_training.linear import Floats, dictionary
 from twin_training.manifold import HIDDEN_NOISE
 from twin_training.recipe import ModelConfig
 from twin_training.start import OUTPUT, Start
@@ -26,7 +27,7 @@ It stands for the rounding of int8 kernels, which TFLite runtimes do not do alik
 shrug it off renders the same on all of them, within a level or two.
 """
 
-_COPIES: Final = 8
+_COPIES: Final = 16
 """Coefficients on top of one for each entry of the dictionary; they go to the entries with the largest values."""
 
 _PACKAGE: Final = "twin_training"
@@ -160,20 +161,20 @@ def _clip_with_gradient(values: tf.Tensor) -> tuple[tf.Tensor, Any]:
 
 
 def build_encoder(model: ModelConfig) -> keras.Model:
-    """Returns the encoder: one convolution as large as its input, which is a linear map with a scale for each output.
+    """Returns the encoder: two convolutions, which are linear maps with a scale for each output.
 
-    Where the twin does not start linear, a second layer follows.
+    That of a linear twin compares each block with a dictionary, and reads off what that gives: its first layer keeps
+    within what ReLU6 lets through. Elsewhere the first layer is as large as the input, and bends what it gives.
 
     Input: crops, float32 RGB of shape (n, side, side, 3), 0 to 1. Output: float32 of shape (n, values), clipped to
     -1 to 1: the change of pose of a moving subject, then the latent.
     """
     side = model.encoder_side
     inputs = keras.Input((side, side, 3), name="view")
-    if not model.reading:
-        x = keras.layers.Flatten()(keras.layers.Conv2D(model.state_length, side, name="linear")(inputs))
-        return keras.Model(inputs, Clip(name="latent")(x), name="encoder")
-    x = keras.layers.Conv2D(model.reading, side, activation="relu6", name="reading_0")(inputs)
-    x = keras.layers.Flatten()(keras.layers.Conv2D(model.state_length, 1, name="reading_1")(x))
+    first = side if model.reading else model.encoder_block
+    filters = model.reading or model.encoder_entries
+    x = keras.layers.Conv2D(filters, first, first, activation="relu6", name="reading_0")(inputs)
+    x = keras.layers.Flatten()(keras.layers.Conv2D(model.state_length, side // first, name="reading_1")(x))
     return keras.Model(inputs, Clip(name="latent")(x), name="encoder")
 
 
@@ -189,13 +190,22 @@ def build_generator(model: ModelConfig) -> keras.Model:
     inputs = keras.Input((model.latent,), name="latent")
     x = inputs
     for number, size in enumerate(model.drawing if model.reading else ()):
+        if number:
+            x = RoundingNoise(HIDDEN_NOISE)(x)
         x = keras.layers.Dense(size, activation="relu6", name=f"drawing_{number}")(x)
-        x = RoundingNoise(HIDDEN_NOISE)(x)
+    features = model.drawing[-1] if model.reading else model.latent
+    x = keras.layers.Dense(features + FEATURE_COPIES, trainable=False, name="drawing_principal")(x)
+    # Cut off, the converter does not make one layer of this one and the next, which has far more weights.
+    if model.reading:
+        x = RoundingNoise(HIDDEN_NOISE)(keras.layers.ReLU(FEATURE_CEILING, name="drawing_clip")(x))
+    else:
+        x = Clip(name="drawing_clip")(x)
     # Dense, with one scale for all weights: a scale for each of thousands of outputs would be a quarter of the model.
     x = keras.layers.Dense(cells * cells * (model.atoms + _COPIES), name="coefficients")(x)
     x = Clip()(keras.layers.Reshape((cells, cells, model.atoms + _COPIES))(x))
     y = RoundingNoise(_ROUNDING_NOISE)(x)
-    y = Clip()(keras.layers.Conv2D(model.hidden, 3, padding="same", kernel_initializer="he_normal")(y))
+    corrected = keras.layers.Conv2D(model.hidden, 3, padding="same", kernel_initializer="he_normal", name="neighbours")
+    y = Clip()(corrected(y))
     x = RoundingNoise(_ROUNDING_NOISE)(keras.layers.Concatenate()([x, y]))
     x = keras.layers.Conv2D(half * half * depth, 1, use_bias=False, name="dictionary")(x)
     # The residual is clipped as well: one int8 step of it is then one step of the output. With a range of its own,
@@ -216,17 +226,36 @@ def set_start(encoder: keras.Model, generator: keras.Model, start: Start, model:
     middle = features.mean(0)
     covariance = np.asarray(np.cov(features, rowvar=False, dtype=np.float32)).reshape(len(middle), -1)
     coefficients, entries = dictionary(start.basis, model.block, model.atoms, covariance)
-    copied, offsets = _copies(entries, _COPIES)
-    coefficients, entries = coefficients[..., copied], entries[copied] / np.bincount(copied)[copied, None, None, None]
+    which, offsets = _copies(entries, _COPIES)
+    coefficients, entries = coefficients[..., which], entries[which] / np.bincount(which)[which, None, None, None]
     bias = offsets - np.tensordot(middle, coefficients, 1)
-    generator.get_layer("coefficients").set_weights([coefficients.reshape(len(middle), -1), bias.reshape(-1)])
+    apart = np.eye(len(middle), len(middle) + FEATURE_COPIES, dtype=np.float32)
+    generator.get_layer("drawing_principal").set_weights([apart, np.zeros(apart.shape[1], np.float32)])
+    kernel = apart.T @ coefficients.reshape(len(middle), -1)
+    generator.get_layer("coefficients").set_weights([kernel, bias.reshape(-1)])
     # Two DEPTH_TO_SPACE follow, the last by 2: a block is cut into squares of 2x2 pixels.
     half = model.block // 2
     folded = entries.reshape(-1, half, 2, half, 2, model.channels).transpose(0, 1, 3, 2, 4, 5)
-    kernel = np.zeros((len(copied) + model.hidden, folded[0].size), np.float32)
-    kernel[: len(copied)] = folded.reshape(len(copied), -1)
+    kernel = np.zeros((len(which) + model.hidden, folded[0].size), np.float32)
+    kernel[: len(which)] = folded.reshape(len(which), -1)
     generator.get_layer("dictionary").set_weights([kernel[np.newaxis, np.newaxis]])
     generator.get_layer("anchor").set_anchor(start.mean + np.tensordot(middle, start.basis, 1))
+
+
+def make_quantizable(generator: keras.Model, latents: Floats, model: ModelConfig) -> None:
+    """Makes the weights of a trained generator such that few bits say them; what it draws stays the same.
+
+    Args:
+        generator: The generator, of a model of the twin family.
+        latents: Latents of the training views, float32 of shape (n, latent).
+        model: Its sizes.
+    """
+    coefficients = model.atoms + _COPIES
+    balance(generator, coefficients)
+    if model.reading:
+        features = keras.Model(generator.input, generator.get_layer("drawing_principal").input)
+        rotate(generator, features(latents, training=False).numpy(), coefficients)
+    copy_features(generator, coefficients)
 
 
 def _copies(entries: npt.NDArray[np.float32], count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
@@ -236,9 +265,8 @@ def _copies(entries: npt.NDArray[np.float32], count: int) -> tuple[npt.NDArray[n
         For each coefficient the number of its entry, int64, and what is added to it, float32: the copies of one
         coefficient are shifted against each other by parts of an int8 step, so that together they are that much finer.
     """
-    largest, copies = np.abs(entries).max((1, 2, 3)), np.ones(len(entries), np.int64)
-    for _ in range(count):
-        copies[(largest / copies).argmax()] += 1
+    which = copied(np.abs(entries).max((1, 2, 3)), count)
+    copies = 1 + np.bincount(which, minlength=len(entries))
     shifts = [(np.arange(n) + 0.5) / n - 0.5 for n in copies]
     return np.repeat(np.arange(len(entries)), copies), (np.concatenate(shifts) * OUTPUT.scale).astype(np.float32)
 

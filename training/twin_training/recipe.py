@@ -71,8 +71,10 @@ class ModelConfig:
     """Whether the subject moves in the picture as a whole, before a fixed camera: its states then have a pose."""
     latent: int = 64
     """Length of the latent, 1-256."""
-    encoder_side: int = 32
+    encoder_side: int = 64
     """Height and width of what the encoder sees, pixels, a power of two from 8 to `size`."""
+    encoder_atoms: int = 80
+    """Entries of the encoder's dictionary of blocks, an eighth of that side, 1-512; no more than a block has values."""
     block: int = 16
     """Side of the blocks that the generator has a dictionary of, pixels, a power of two from 4 to 32."""
     atoms: int = 72
@@ -94,6 +96,16 @@ class ModelConfig:
     """Filters of the discriminator's convolutions, each halving the patch."""
     patch: int = 64
     """Side of the patches that the discriminator sees, pixels, at most `size`."""
+
+    @property
+    def encoder_block(self) -> int:
+        """Side of the blocks of what the encoder sees, pixels."""
+        return self.encoder_side // 8
+
+    @property
+    def encoder_entries(self) -> int:
+        """Entries of the encoder's dictionary of blocks."""
+        return min(self.encoder_atoms, 3 * self.encoder_block**2)
 
     @property
     def channels(self) -> int:
@@ -273,7 +285,16 @@ def recipe_from_json(tree: Mapping[str, Any]) -> Recipe:
 
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
-    "small": {"size": 64, "latent": 48, "block": 8, "atoms": 40, "hidden": 24, "refiner": 16, "patch": 32},
+    "small": {
+        "size": 64,
+        "latent": 48,
+        "encoder_side": 32,
+        "block": 8,
+        "atoms": 40,
+        "hidden": 24,
+        "refiner": 16,
+        "patch": 32,
+    },
     "standard": {},
     "large": {"size": 256, "latent": 96, "block": 32, "atoms": 128, "hidden": 48, "refiner": 16, "patch": 96},
 }
@@ -354,6 +375,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "model.latent": (1, 256),
     "model.reading": (0, 1024),
     "model.patch": (16, 256),
+    "model.encoder_atoms": (1, 512),
     "model.atoms": (1, 512),
     "model.hidden": (1, 512),
     "model.refiner": (1, 512),

@@ -1,7 +1,7 @@
 """Where a training starts: everything that has a closed form.
 
 For a moving subject: its pose in each view, the plate behind it, and what of each view it covers. For every subject:
-a linear encoder, the states that it gives, and the mean and basis that a generator has to draw for them.
+an encoder, the states that it gives, and the mean and basis that a generator has to draw for them.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ _STILL: Final = np.array((0.15, 0.15, 0.003, 0.003))
 _NEAR_SAMPLES: Final = 3
 _STILL_SAMPLES: Final = 2
 _MOST_VIEWS: Final = 2400
+_NOTHING: Final = 1e-6
+"""A component whose coefficients deviate by less than this part of the strongest one's is none."""
 _ROUNDS: Final = 2
 
 States = npt.NDArray[np.int8]
@@ -119,7 +121,7 @@ def prepare(
     spec = _pose_spec(model.size)
     for turn in range(_ROUNDS):
         on_stage(f"tracking, round {turn + 1}")
-        encoder = Perceptron((_moving_encoder(model, views, poses, spec, rng),))
+        encoder = _moving_encoder(model, views, poses, spec, rng)
         states = encode(encoder, views, cuts, spec, model)
         poses = [spec.dequantize(state[: len(spec.steps)]) for state in states]
     on_stage("plate and coverage")
@@ -167,7 +169,7 @@ def _prepare_fixed(
     on_stage("principal components")
     crops, drawing = _crops(model, views, None), None
     if model.reading:
-        coefficients = linear.principal_coefficients(views, None, COEFFICIENTS, PICTURE_SIDE)
+        coefficients = linear.principal_components(views, None, COEFFICIENTS, PICTURE_SIDE).coefficients
         on_stage(f"the manifold of the pictures, {manifold.steps} steps")
         pairs = pairs_of(len(views), cuts)
         inputs = crops.reshape(len(crops), -1).astype(np.float32) / 255
@@ -175,7 +177,7 @@ def _prepare_fixed(
         learned = standardized(learned, crops, LATENT_DEVIATION)
         encoder, drawing = learned.reading, learned.drawing
     else:
-        encoder = Perceptron((_fixed_encoder(model, views),))
+        encoder = _fixed_encoder(model, views)
     states = encode(encoder, views, cuts, None, model)
     on_stage("least squares")
     latents = OUTPUT.dequantize(states)
@@ -194,50 +196,70 @@ def _crops(model: ModelConfig, views: Views, poses: list[Pose] | None) -> Views:
     return crops
 
 
-def _fixed_encoder(model: ModelConfig, views: Views) -> linear.LinearMap:
+def _fixed_encoder(model: ModelConfig, views: Views) -> Perceptron:
     sample = _evenly(views)
-    coefficients = linear.principal_coefficients(sample, None, model.latent)
+    components = linear.principal_components(sample, None, model.latent, model.encoder_side)
     crops = np.stack([_shrunk(view, model.encoder_side).reshape(-1) for view in sample]).astype(np.float32) / 255
-    return _whitened(crops, coefficients)
+    reader = linear.block_reader(components, crops, model.encoder_block, model.encoder_entries)
+    return Perceptron((reader, _latent_map(components, reader, model, reader(crops))))
 
 
 def _moving_encoder(
     model: ModelConfig, views: Views, poses: list[Pose], spec: PoseSpec, rng: np.random.Generator
-) -> linear.LinearMap:
+) -> Perceptron:
     """Returns the encoder that says how far a crop is off, and the latent of one that is not."""
     rows = np.unique(np.linspace(0, len(views) - 1, min(len(views), _MOST_VIEWS)).round().astype(int))
     views, poses = views[rows], [poses[row] for row in rows]
-    coefficients = linear.principal_coefficients(
-        warp_to_canvas(views, poses), seen_parts(model.size, poses), model.latent
+    components = linear.principal_components(
+        warp_to_canvas(views, poses), seen_parts(model.size, poses), model.latent, model.encoder_side
     )
+    still = _crops(model, views, poses).reshape(len(views), -1).astype(np.float32) / 255
+    reader = linear.block_reader(components, still, model.encoder_block, model.encoder_entries)
     crop = Cropper(model.size, model.encoder_side)
     scale = np.array((model.size / POSE_SIZE, model.size / POSE_SIZE, 1, 1))
-    off, changes, still = [], [], []
+
+    def read(pose: Pose) -> linear.Floats:
+        crops = crop(pose).reshape(1, -1).astype(np.float32) / 255
+        return np.clip(reader(crops)[0], 0, linear.READER_RANGE)
+
+    off, changes, near = [], [], []
     for view, pose in zip(views, poses, strict=True):
         crop.look_at(view)
         for turn in range(_NEAR_SAMPLES + 1):
             change = rng.normal(size=4) * _NEAR if turn < _NEAR_SAMPLES else rng.uniform(-1, 1, 4) * _FAR
-            off.append(crop(pose.then(Pose(*(change * scale)).inverse())).reshape(-1).copy())
+            off.append(read(pose.then(Pose(*(change * scale)).inverse())))
             changes.append(change * scale / spec.reach)
-        still += [
-            crop(pose.then(Pose(*(rng.normal(size=4) * _STILL * scale)))).reshape(-1).copy()
-            for _ in range(_STILL_SAMPLES)
-        ]
-    latent = _whitened(np.asarray(still, np.float32) / 255, np.repeat(coefficients, _STILL_SAMPLES, axis=0))
-    change = linear.ridge(np.asarray(off, np.float32) / 255, np.asarray(changes, np.float32), np.ones(4, np.float32))
-    return linear.LinearMap(
-        np.concatenate([change.weights, latent.weights], axis=1), np.concatenate([change.bias, latent.bias])
-    )
+        near += [read(pose.then(Pose(*(rng.normal(size=4) * _STILL * scale)))) for _ in range(_STILL_SAMPLES)]
+    latent = _whitened(np.asarray(near), np.repeat(components.coefficients, _STILL_SAMPLES, axis=0))
+    change = linear.ridge(np.asarray(off), np.asarray(changes, np.float32), np.ones(4, np.float32))
+    both = np.concatenate([change.weights, latent.weights], axis=1), np.concatenate([change.bias, latent.bias])
+    return Perceptron((reader, linear.LinearMap(*both)))
 
 
-def _whitened(crops: linear.Floats, coefficients: linear.Floats) -> linear.LinearMap:
-    """Returns the map from crops to coefficients, each scaled to the deviation of a latent value."""
+def _whitened(outputs: linear.Floats, coefficients: linear.Floats) -> linear.LinearMap:
+    """Returns the map from a reader's outputs to coefficients, each scaled to the deviation of a latent value.
+
+    Regression on crops that are a little off learns to leave out what small errors of the pose look like: packets then
+    need not carry it.
+    """
     deviations = coefficients.std(0)
     targets = coefficients / (deviations + 1e-6)
-    found = linear.ridge(crops, targets, np.square(deviations))
-    gain = LATENT_DEVIATION / (found(crops).std(0) + 1e-6)
-    gain[deviations <= deviations.max() * 1e-6] = 0  # Fewer components than asked for: these say nothing.
+    found = linear.ridge(outputs, targets, np.square(deviations))
+    gain = LATENT_DEVIATION / (found(outputs).std(0) + 1e-6)
+    gain[deviations <= deviations.max() * _NOTHING] = 0  # Fewer components than asked for: these say nothing.
     return linear.LinearMap(found.weights * gain, found.bias * gain)
+
+
+def _latent_map(
+    components: linear.Components, reader: linear.BlockMap, model: ModelConfig, outputs: linear.Floats
+) -> linear.LinearMap:
+    """Returns the map that projects onto components, each coefficient scaled to the deviation of a latent value."""
+    weights = linear.component_reader(components, reader, model.encoder_block)
+    read = outputs @ weights
+    deviations = read.std(0)
+    gain = np.where(deviations > deviations.max() * _NOTHING, LATENT_DEVIATION / (deviations + 1e-9), 0)
+    weights = linear.snapped(np.asarray(weights * gain, np.float32))
+    return linear.LinearMap(weights, -(outputs @ weights).mean(0))
 
 
 def _pose_spec(size: int) -> PoseSpec:

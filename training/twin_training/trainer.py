@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import keras
@@ -13,10 +14,10 @@ import tensorflow as tf
 from twin_edge.quality import psnr
 from twin_edge.twin.composition import Compositor
 from twin_training import losses, start
-from twin_training.linear import LinearMap, snapped
+from twin_training.linear import BlockMap, LinearMap, snapped
 from twin_training.loop import TrainingLoop
 from twin_training.manifold import Perceptron
-from twin_training.networks import build_discriminator, build_encoder, build_generator, set_start
+from twin_training.networks import build_discriminator, build_encoder, build_generator, make_quantizable, set_start
 from twin_training.recipe import Recipe
 from twin_training.recordings import Views
 from twin_training.schedule import Phase, phase_at
@@ -75,9 +76,10 @@ class Trainer(TrainingLoop):
         some = self.start.crops[:: max(1, len(views) // _CALIBRATION)]
         self._some_crops = (some / 255).astype(np.float32).reshape(len(some), -1)
         self._followed = _followed(len(views), cuts)
-        # The pose was learned from known shifts; what is drawn knows nothing of it.
+        # The pose was learned from known shifts; what is drawn knows nothing of it, nor of what it is read off.
         said = (np.arange(model.state_length) >= model.state_length - model.latent).astype(np.float32)
-        self._said = tf.constant(said if model.moving else np.float32(1))
+        shares = [np.float32(not model.moving), said if model.moving else np.float32(1)]
+        self._said = [tf.constant(share) for share in shares for _ in ("kernel", "bias")]
         self._weights = losses.motion_weights(self.start.targets[..., :3], recipe.train.motion_weight)
         self._compositor = None if self.start.scene is None else Compositor(self.start.scene.plate)
         self._optimizer = keras.optimizers.Adam(recipe.train.learning_rate, beta_2=0.99)
@@ -114,6 +116,7 @@ class Trainer(TrainingLoop):
         values = [value for layer in encoder.layers for value in (layer.weights, layer.bias)]
         for variable, value in zip(self._encoding, values, strict=True):
             variable.assign(value.reshape(variable.shape))
+        make_quantizable(self.generator, self.start.latents, self.recipe.model)
 
     def encode(self, views: Views, cuts: Sequence[int] = (0,)) -> npt.NDArray[np.int8]:
         """Returns the states of views in time order, as the device has them, int8 of shape (n, state length)."""
@@ -147,11 +150,10 @@ class Trainer(TrainingLoop):
     def _int8_encoder(self) -> Perceptron:
         """Returns the encoder as int8 has it; its biases make up for what that changes on average."""
         values, inputs = [np.asarray(variable) for variable in self._encoding], self._some_crops
-        maps: tuple[LinearMap, ...] = ()
-        for kernel, bias in zip(values[::2], values[1::2], strict=True):
-            weights = kernel.reshape(inputs.shape[1], -1)
-            on_grid = snapped(weights)
-            maps += (LinearMap(on_grid, bias + inputs.mean(0) @ (weights - on_grid)),)
+        maps: tuple[LinearMap | BlockMap, ...] = ()
+        for known, kernel, bias in zip(self.start.encoder.layers, values[::2], values[1::2], strict=True):
+            exact = replace(known, weights=kernel.reshape(known.weights.shape), bias=bias)
+            maps += (exact.with_weights(snapped(exact.weights), inputs),)
             inputs = Perceptron(maps, ends_bent=True)(self._some_crops)
         return Perceptron(maps)
 
@@ -231,7 +233,7 @@ class Trainer(TrainingLoop):
                 total += config.adversarial_weight * values["adversarial"]
         gradients = tape.gradient(total, self._trained)
         count = len(self._encoding)
-        said = [gradient * self._said for gradient in gradients[:count]]
+        said = [gradient * share for gradient, share in zip(gradients[:count], self._said, strict=True)]
         self._encoder_optimizer.apply_gradients(zip(said, self._encoding, strict=True))
         self._optimizer.apply_gradients(zip(gradients[count:], self._drawing, strict=True))
         for average, variable in zip(self._average, self._trained, strict=True):

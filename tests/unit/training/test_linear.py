@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from twin_edge.cameras.rig import Rig, RigConfig
-from twin_training.linear import dictionary, drawing_basis, principal_coefficients, ridge
+from twin_training.linear import dictionary, drawing_basis, principal_components, ridge
 
 RNG_SEED = 7
 
@@ -49,7 +49,7 @@ def test_coefficients_are_ordered_and_independent() -> None:
     for view in views:
         rig.step(10)
         view[:] = cv2.resize(rig.draw(), (64, 64))
-    coefficients = principal_coefficients(views, None, 16)
+    coefficients = principal_components(views, None, 16).coefficients
     deviations = coefficients.std(0)
     np.testing.assert_allclose(coefficients.mean(0), 0, atol=1e-3 * deviations[0])
     assert (np.diff(deviations) <= 1e-4 * deviations[0]).all()
@@ -63,7 +63,7 @@ def test_coefficients_are_ordered_and_independent() -> None:
 
 def test_coefficients_are_what_the_canvases_were_made_of() -> None:
     canvases, amounts = patterned(200)
-    coefficients = principal_coefficients(canvases, None, 3)
+    coefficients = principal_components(canvases, None, 3).coefficients
     design = np.c_[coefficients, np.ones(200)]
     explained = design @ np.linalg.lstsq(design, amounts, rcond=None)[0]
     assert np.abs(explained - amounts).std(0).max() < 0.02 * amounts.std(0).max()
@@ -74,9 +74,9 @@ def test_holes_are_filled_in_and_change_little() -> None:
     seen = holes(200)
     assert 0.05 < (seen == 0).mean() < 0.3
     damaged = continued(canvases, seen)
-    whole = principal_coefficients(canvases, None, 3)
-    filled = principal_coefficients(damaged, seen, 3)
-    ignored = principal_coefficients(damaged, None, 3)
+    whole = principal_components(canvases, None, 3).coefficients
+    filled = principal_components(damaged, seen, 3).coefficients
+    ignored = principal_components(damaged, None, 3).coefficients
 
     def error(found: np.ndarray) -> float:
         design = np.c_[found, np.ones(len(found))]
@@ -89,7 +89,7 @@ def test_holes_are_filled_in_and_change_little() -> None:
 
 def test_more_components_than_views_are_zero() -> None:
     views = np.random.default_rng(0).integers(0, 255, (5, 32, 32, 3)).astype(np.uint8)
-    coefficients = principal_coefficients(views, None, 8)
+    coefficients = principal_components(views, None, 8).coefficients
     assert np.isfinite(coefficients).all()
     assert not coefficients[:, 4:].any()
 

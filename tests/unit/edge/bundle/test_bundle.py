@@ -212,7 +212,7 @@ def test_golden_samples_that_lie_about_their_size(bundle: Bundle) -> None:
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2**40, 64, 64, 3)})
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in ("views", "states", "renderings"):
+        for name in ("changes", "states", "additions"):
             archive.writestr(f"{name}.npy", header.getvalue())
     opened = Bundle.from_bytes(resealed(bundle, **{"golden.npz": buffer.getvalue()}))
     with pytest.raises(IntegrityError, match="golden samples"):
@@ -234,7 +234,7 @@ def test_golden_samples_with_a_header_that_no_parser_likes(bundle, header):
     """NumPy would hand it to Python's own parser, and raise `tokenize.TokenError` and the like."""
     with zipfile.ZipFile(io.BytesIO(bundle.members["golden.npz"])) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    members["views.npy"] = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    members["changes.npy"] = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in members.items():
@@ -249,7 +249,7 @@ def test_golden_samples_with_a_pickle_are_not_executed(bundle: Bundle, tmp_path:
             return (Path.touch, (tmp_path / "executed",))  # type: ignore[return-value]
 
     buffer = io.BytesIO()
-    np.savez(buffer, views=np.array([Evil()], object), states=np.zeros(1), renderings=np.zeros(1))
+    np.savez(buffer, changes=np.array([Evil()], object), states=np.zeros(1), additions=np.zeros(1))
     opened = Bundle.from_bytes(resealed(bundle, **{"golden.npz": buffer.getvalue()}))
     with pytest.raises(IntegrityError):
         opened.golden()

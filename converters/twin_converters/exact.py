@@ -1,0 +1,328 @@
+"""Weights that every runtime computes the same with, bit for bit, and that take little room.
+
+An int8 kernel multiplies the sum that it has by a scale and rounds. Runtimes do that in different ways, once or twice,
+in float or in whole numbers, ties up or to even, so that now and then they are a step apart. They cannot be when the
+scale is a power of two, every weight a multiple of 4, and the bias 2 more than one: then no sum is ever near a tie,
+and halving it, which is what the first of two roundings does, rounds nothing. And an addition of values of one scale is
+exact everywhere.
+
+Six bits are left of a weight. In convolutions they are rounded one input at a time, and what that changes is made up
+for by those that are still to be rounded (Frantar et al., "GPTQ", arXiv 2210.17323). The many weights of the
+coefficients, whose inputs have little in common, have just as many bits as the picture needs: their steps do the
+picture equal harm, and what is too much for one weight goes to copies of its input.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from tensorflow.lite.python import schema_py_generated as schema
+
+from twin_converters.operators import EDGES, HIGHEST, Floats, activations, operator_name, packed, parse, take_apart
+from twin_edge.errors import ConversionError
+
+_UNIT: Final = 4
+_OFFSET: Final = 2
+_LARGEST: Final = 31
+"""Largest weight, in units."""
+_LEAST_EXPONENT: Final = -24
+_FINER: Final = 3
+_MOST_BIAS: Final = 2**30
+_BIAS_STEP: Final = 1 / 16
+"""Step of a bias, in steps of what comes out."""
+_SMALL: Final = 1e-9
+_DAMPING: Final = 1e-4
+_SAMPLES: Final = 96
+_ALIKE: Final = 1e-6
+_SPARED_BITS: Final = 15
+"""Bits of a float weight that are set to 0: what is left says it to a five-hundredth."""
+_COEFFICIENTS: Final = "coefficients"
+_DICTIONARY: Final = "dictionary"
+
+_WEIGHTED: Final = frozenset({"CONV_2D", "FULLY_CONNECTED"})
+_EXACT: Final = _WEIGHTED | {"ADD", "RESHAPE", "DEPTH_TO_SPACE", "CONCATENATION", *EDGES}
+
+Reals = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What comes into a layer: second moments of it, over samples and places."""
+
+    mean: Reals
+    """float64 of shape (inputs,)."""
+    moments: Reals
+    """Mean of the products of two inputs, float64 of shape (inputs, inputs)."""
+
+    @property
+    def covariance(self) -> Reals:
+        """float64 of shape (inputs, inputs)."""
+        return self.moments - np.outer(self.mean, self.mean)
+
+
+def can_be_exact(content: bytes) -> bool:
+    """Returns whether a model has only operators that `exact` knows."""
+    model = parse(content)
+    return all(operator_name(model, operator) in _EXACT for operator in model.subgraphs[0].operators)
+
+
+def exact(content: bytes, float_content: bytes, samples: Sequence[Floats], tolerated: float) -> bytes:
+    """Returns an int8 generator whose weights are as described above.
+
+    Args:
+        content: The quantized model; layers in float at its beginning stay float, with shorter numbers.
+        float_content: The same model in float.
+        samples: Real inputs, without the batch dimension; some of them are used.
+        tolerated: What rounding the coefficients' weights may add to the mean squared error of an output, before what
+            is made up for; outputs are -1 to 1.
+
+    Raises:
+        ConversionError: The two are not the same graph.
+    """
+    model, original, reference = parse(content), parse(float_content), take_apart(float_content)
+    operators = [one for one in model.subgraphs[0].operators if operator_name(model, one) not in EDGES]
+    known = list(original.subgraphs[0].operators)
+    names = [operator_name(original, one) for one in known]
+    if names != [operator_name(model, one) for one in operators]:
+        raise ConversionError("the float and the int8 model do not correspond", fix="train it again")
+    graph = _Graph(model, original)
+    pairs = list(zip(operators, known, strict=True))
+    for name, (operator, twin) in zip(names, pairs, strict=True):
+        operator.inputs = operator.inputs.copy()  # What was read from a file cannot be changed.
+        if name == "ADD":
+            graph.share_scale(operator, twin)
+    chosen = [samples[row] for row in np.linspace(0, len(samples) - 1, min(_SAMPLES, len(samples))).round().astype(int)]
+    traces = [activations(reference, np.asarray(sample, np.float32)[np.newaxis]) for sample in chosen]
+    sizes = graph.entry_sizes(pairs)
+    values = float(np.prod(traces[0][reference[-1].output].shape))
+    for place, (operator, twin) in enumerate(pairs):
+        if names[place] not in _WEIGHTED:
+            continue
+        if graph.is_float(operator):
+            graph.shorten(operator)
+            continue
+        kernel, one = graph.constant(twin.inputs[1]), reference[place]
+        seen = _inputs([trace[one.inputs[0]] for trace in traces], kernel.shape, one.name)
+        steps = None
+        if _COEFFICIENTS in one.output_name and sizes is not None:
+            in_block = traces[0][reference[place + 1].output].shape[-1]
+            steps = _equal_harm(len(kernel), seen, sizes[:in_block], tolerated * values)
+        graph.round(operator, twin, seen, steps)
+    return packed(model)
+
+
+class _Graph:
+    """An int8 model beside the float one that it came from, as the schema's objects."""
+
+    def __init__(self, model: Any, original: Any) -> None:
+        self._model, self._original = model, original
+        self._tensors = model.subgraphs[0].tensors
+        self._written: set[int] = set()
+
+    def constant(self, at: int) -> Floats:
+        """Returns a constant of the float model."""
+        tensor = self._original.subgraphs[0].tensors[at]
+        return np.frombuffer(bytes(self._original.buffers[tensor.buffer].data), np.float32).reshape(tensor.shape)
+
+    def is_float(self, operator: Any) -> bool:
+        """Returns whether an operator of the int8 model computes in float."""
+        return bool(self._tensors[operator.inputs[0]].type == schema.TensorType.FLOAT32)
+
+    def entry_sizes(self, pairs: Sequence[tuple[Any, Any]]) -> Reals | None:
+        """Returns how much one unit of each coefficient of a block changes the picture, float64 of shape (n,)."""
+        for operator, twin in pairs:
+            if _DICTIONARY in self._tensors[operator.inputs[1 % len(operator.inputs)]].name.decode():
+                return np.asarray(np.sqrt(np.square(self.constant(twin.inputs[1]).astype(np.float64)).sum((0, 1, 2))))
+        return None
+
+    def share_scale(self, operator: Any, twin: Any) -> None:
+        """Gives all that an addition takes the scale of what it makes."""
+        scale = self._scale(operator.outputs[0])
+        for place, at in enumerate(operator.inputs):
+            tensor = self._tensors[at]
+            if self._scale(at) == scale:
+                continue
+            if self._model.buffers[tensor.buffer].data is not None:
+                steps = np.clip(np.rint(self.constant(twin.inputs[place]) / scale), -HIGHEST, HIGHEST)
+                operator.inputs[place] = self._write(at, steps.astype(np.int8), np.array([scale]))
+            else:
+                tensor.quantization.scale, tensor.quantization.zeroPoint = np.array([scale]), np.zeros(1, np.int64)
+
+    def shorten(self, operator: Any) -> None:
+        """Rounds the weights of a float layer to numbers that take less room."""
+        weights = np.frombuffer(bytes(self._model.buffers[self._tensors[operator.inputs[1]].buffer].data), np.uint32)
+        rounded = (weights.astype(np.uint64) + (1 << (_SPARED_BITS - 1))) >> _SPARED_BITS << _SPARED_BITS
+        self._put(operator.inputs[1], rounded.astype(np.uint32))
+
+    def round(self, operator: Any, twin: Any, seen: Inputs, steps: Reals | None) -> None:
+        """Gives an operator exact weights.
+
+        Args:
+            operator: The operator.
+            twin: The same in the float model.
+            seen: What comes into it.
+            steps: How large the steps of each output's weights should be, of shape (outputs,); as small as fits when
+                None.
+        """
+        kernel, bias = self.constant(twin.inputs[1]), self.constant(twin.inputs[2]).astype(np.float64)
+        flat = kernel.reshape(len(kernel), -1).astype(np.float64)
+        scale_in, scale_out = (np.float64(self._scale(at)) for at in (operator.inputs[0], operator.outputs[0]))
+        unit = scale_out / scale_in
+        whole, exponents = _quantized(flat, float(_UNIT * unit), seen, steps)
+        scales = (2.0**exponents * unit).astype(np.float32)
+        real = scales.astype(np.float64)[:, np.newaxis] * _UNIT
+        bias += (flat - whole * real) @ seen.mean
+        sums = scales.astype(np.float64) * scale_in
+        grain = np.maximum(_UNIT, 2.0 ** np.floor(np.log2(_BIAS_STEP * scale_out / sums)))
+        added = np.clip(np.rint((bias / sums - _OFFSET) / grain) * grain, -_MOST_BIAS, _MOST_BIAS) + _OFFSET
+        weights = (whole * _UNIT).astype(np.int8).reshape(kernel.shape)
+        operator.inputs[1] = self._write(operator.inputs[1], weights, scales)
+        operator.inputs[2] = self._write(operator.inputs[2], added.astype(np.int32), sums.astype(np.float32))
+
+    def _scale(self, at: int) -> np.float32:
+        return np.float32(self._tensors[at].quantization.scale[0])
+
+    def _write(self, at: int, values: npt.NDArray[Any], scales: Floats) -> int:
+        """Puts constants in the place of others, in a tensor of their own where two operators share one."""
+        if at in self._written:
+            self._tensors.append(copy.deepcopy(self._tensors[at]))
+            at = len(self._tensors) - 1
+        self._written.add(at)
+        kind = self._tensors[at].quantization
+        kind.scale, kind.zeroPoint, kind.quantizedDimension = scales, np.zeros(len(scales), np.int64), 0
+        kind.min = kind.max = None
+        self._put(at, values)
+        return at
+
+    def _put(self, at: int, values: npt.NDArray[Any]) -> None:
+        tensor = self._tensors[at]
+        buffer = copy.copy(self._model.buffers[tensor.buffer])
+        if sum(other.buffer == tensor.buffer for other in self._tensors) > 1:
+            tensor.buffer = len(self._model.buffers)
+            self._model.buffers.append(buffer)
+        else:
+            self._model.buffers[tensor.buffer] = buffer
+        buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
+
+
+def _inputs(values: Sequence[Floats], shape: Sequence[int], name: str) -> Inputs:
+    """Returns the moments of what comes into a layer.
+
+    Args:
+        values: Its input for each sample.
+        shape: Of its weights; a convolution strides by 1 and keeps the size.
+        name: Its operator.
+    """
+    total, products, count = np.zeros(1), np.zeros((1, 1)), 0
+    for value in values:
+        rows = value.reshape(-1, value.shape[-1])
+        if name == "CONV_2D" and shape[1] > 1:
+            sizes = [1, shape[1], shape[2], 1]
+            patches = tf.image.extract_patches(value, sizes, [1, 1, 1, 1], [1, 1, 1, 1], "SAME").numpy()
+            rows = patches.reshape(-1, patches.shape[-1])
+        total = total + rows.sum(0, dtype=np.float64)
+        products = products + (rows.T @ rows).astype(np.float64)
+        count += len(rows)
+    return Inputs(total / count, products / count)
+
+
+def _quantized(weights: Reals, unit: float, seen: Inputs, steps: Reals | None) -> tuple[Reals, Reals]:
+    """Rounds weights to steps that are a unit times a power of two.
+
+    Args:
+        weights: float64 of shape (outputs, inputs).
+        unit: The unit.
+        seen: What comes into the layer.
+        steps: How large the steps of each output's weights should be, of shape (outputs,); as small as fits when None.
+
+    Returns:
+        Whole numbers of steps, `_LARGEST` at most, of the weights' shape, and the exponent for each output.
+    """
+    covariance = seen.covariance
+    alike = np.eye(len(covariance), dtype=bool) if steps is None else _alike(seen)
+    room = np.abs(weights / alike.sum(1)).max(1) / (_LARGEST * unit)
+    largest = np.ceil(np.log2(np.maximum(room, 2.0**_LEAST_EXPONENT)) - _SMALL)
+    least = largest if steps is None else np.rint(np.log2(steps / unit))
+    whole, exponents, error = np.zeros_like(weights), largest, np.full(len(weights), np.inf)
+    # Cutting off the largest weights may cost less than larger steps for all of them.
+    for finer in range(_FINER):
+        tried = largest - finer if steps is None else np.maximum(largest - finer, least)
+        real = 2.0 ** tried[:, np.newaxis] * unit
+        found = _rounded(weights, real, covariance) if steps is None else _shared_out(weights, real, alike)
+        missed = weights - found * real
+        harm = ((missed @ covariance) * missed).sum(1)
+        better = harm < error
+        whole[better], error = found[better], np.minimum(harm, error)
+        exponents = np.where(better, tried, exponents)
+    return whole, exponents
+
+
+def _alike(seen: Inputs) -> npt.NDArray[np.bool_]:
+    """Returns which inputs are always equal, bool of shape (inputs, inputs)."""
+    spread = np.diag(seen.covariance)
+    apart = spread[:, np.newaxis] + spread - 2 * seen.covariance
+    return np.asarray((apart <= _ALIKE * spread) | np.eye(len(spread), dtype=bool))
+
+
+def _shared_out(weights: Reals, steps: Reals, alike: npt.NDArray[np.bool_]) -> Reals:
+    """Rounds weights, and shares out what is too much for one among inputs that are always equal.
+
+    Args:
+        weights: float64 of shape (outputs, inputs).
+        steps: Step of each output's weights, of shape (outputs, 1).
+        alike: Which inputs are always equal, of shape (inputs, inputs).
+
+    Returns:
+        Whole numbers of steps, of the weights' shape, `_LARGEST` at most.
+    """
+    whole = np.zeros_like(weights)
+    for column in np.flatnonzero(alike.argmax(1) == np.arange(len(alike))):
+        copies = np.flatnonzero(alike[column])
+        left = np.rint(weights[:, copies].sum(1) / steps[:, 0])
+        for copy_of_it in copies:
+            whole[:, copy_of_it] = np.clip(left, -_LARGEST, _LARGEST)
+            left -= whole[:, copy_of_it]
+    return whole
+
+
+def _equal_harm(outputs: int, seen: Inputs, sizes: Reals, tolerated: float) -> Reals:
+    """Returns the steps of each coefficient's weights that do the picture equal harm, of shape (outputs,).
+
+    Args:
+        outputs: Coefficients of all blocks, those of a block one after the other.
+        seen: What comes into the layer.
+        sizes: What one unit of each coefficient of a block changes.
+        tolerated: The harm of all together, a sum of squares.
+    """
+    harm = np.sqrt(12 * tolerated / (outputs * np.trace(seen.covariance)))
+    return np.tile(harm / (sizes + _SMALL), outputs // len(sizes))
+
+
+def _rounded(weights: Reals, steps: Reals, covariance: Reals) -> Reals:
+    """Rounds weights one input after the other, so that what that changes cancels out (GPTQ).
+
+    Args:
+        weights: float64 of shape (outputs, inputs).
+        steps: Step of each output's weights, of shape (outputs, 1).
+        covariance: Of the inputs, of shape (inputs, inputs).
+
+    Returns:
+        Whole numbers of steps, of the weights' shape, `_LARGEST` at most.
+    """
+    count = weights.shape[1]
+    damped = covariance + np.eye(count) * (_DAMPING * np.trace(covariance) / count + 1e-12)
+    # Inputs that vary most come first: there are more behind them to make up for their errors.
+    order = np.argsort(-np.diag(damped), kind="stable")
+    upper = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
+    left, whole = weights[:, order].copy(), np.empty_like(weights)
+    for place, column in enumerate(order):
+        whole[:, column] = np.clip(np.rint(left[:, place] / steps[:, 0]), -_LARGEST, _LARGEST)
+        missed = (left[:, place] - whole[:, column] * steps[:, 0]) / upper[place, place]
+        left[:, place + 1 :] -= np.outer(missed, upper[place, place + 1 :])
+    return whole
