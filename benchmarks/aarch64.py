@@ -53,7 +53,9 @@ def make_root(console: Console) -> None:
             sys.exit(f"error: there is no {tool}: apt install debootstrap qemu-user-static")
     console.print(f"making {HOME}: a Debian root and the wheels of a device, a few minutes")
     shutil.rmtree(HOME, ignore_errors=True)
-    root, wheels = HOME / "root", HOME / "wheels"
+    HOME.mkdir()
+    # The whole path: of a relative one debootstrap looks for the folder above it.
+    root, wheels = (HOME / "root").resolve(), HOME / "wheels"
     _run("debootstrap", "--foreign", "--arch=arm64", "--variant=minbase", f"--include={PACKAGES}", "bookworm", root)
     # The second stage would run Arm programs as root; unpacking is enough for an interpreter.
     for package in sorted((root / "var/cache/apt/archives").glob("*.deb")):

@@ -10,6 +10,7 @@ would not get as far at all (docs/training.md).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -172,6 +173,11 @@ def block_reader(components: Components, crops: Floats, block: int, count: int) 
     return BlockMap(weights, np.asarray(READER_RANGE / 2 - (low + high) / 2 * gain, np.float32))
 
 
+def reader_gain(reader: BlockMap) -> Floats:
+    """Returns how large a `block_reader` gives what it sees of a block, by entry, float32 of shape (entries,)."""
+    return np.asarray(np.sqrt(np.square(reader.weights).sum(0)) + 1e-6, np.float32)
+
+
 def component_reader(components: Components, reader: BlockMap, block: int) -> Floats:
     """Returns weights that read the coefficients of components off the outputs of a `block_reader`.
 
@@ -179,8 +185,7 @@ def component_reader(components: Components, reader: BlockMap, block: int) -> Fl
         float32 of shape (outputs, count); the coefficients are what they give less its mean.
     """
     # The entries are orthogonal: what each says of a block, times itself, adds up to what is seen of the block.
-    squares = np.square(reader.weights).sum(0) + 1e-9
-    seen = _blocks(components.rows, block) @ (reader.weights / squares)
+    seen = _blocks(components.rows, block) @ (reader.weights / np.square(reader_gain(reader)))
     return np.asarray(2 * seen.reshape(len(components.rows), -1).T, np.float32)
 
 
@@ -193,7 +198,7 @@ def snapped(weights: Floats) -> Floats:
     return np.asarray(np.rint(weights / steps) * steps, np.float32)
 
 
-def ridge(inputs: Floats, targets: Floats, importance: Floats) -> LinearMap:
+def ridge(inputs: Floats, targets: Floats, importance: Floats, dampings: Sequence[float] = _RIDGES) -> LinearMap:
     """Returns the affine map that predicts targets from inputs.
 
     How strongly it is damped is chosen on the last part of the samples, and all of them make the final map. Its weights
@@ -203,6 +208,7 @@ def ridge(inputs: Floats, targets: Floats, importance: Floats) -> LinearMap:
         inputs: float32 of shape (n, inputs), in time order.
         targets: float32 of shape (n, outputs).
         importance: How much an error of each output counts, float32 of shape (outputs,).
+        dampings: Those to choose from, relative to the mean variance of an input.
     """
     first = max(1, round(len(inputs) * (1 - _HELD_OUT)))
     mean, middle = inputs.mean(0), targets.mean(0)
@@ -210,10 +216,10 @@ def ridge(inputs: Floats, targets: Floats, importance: Floats) -> LinearMap:
     known, held = x[:first].T @ x[:first], x[first:].T @ x[first:]
     known_product, held_product = x[:first].T @ y[:first], x[first:].T @ y[first:]
     errors = []
-    for damping in _RIDGES:
+    for damping in dampings if len(dampings) > 1 else ():
         weights = snapped(_solve(known, known_product, damping))
         errors.append(float((np.square(x[first:] @ weights - y[first:]).mean(0) * importance).sum()))
-    best = _RIDGES[int(np.argmin(errors))]
+    best = dampings[int(np.argmin(errors)) if errors else 0]
     weights = snapped(_solve(known + held, known_product + held_product, best))
     return LinearMap(weights, np.asarray(middle - mean @ weights, np.float32))
 

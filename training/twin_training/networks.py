@@ -106,12 +106,13 @@ class Anchor(keras.layers.Layer):
         return {**super().get_config(), "shape": self.shape}
 
     def set_anchor(self, mean_view: npt.NDArray[np.float32]) -> None:
-        """Sets the anchor image.
+        """Sets the anchor image, rounded as int8 will have it: the networks can then make up for that.
 
         Args:
             mean_view: float32 of shape (height, width, channels), -1 to 1.
         """
-        self.image.assign(tf.nn.space_to_depth(mean_view[np.newaxis], 2))
+        rounded = np.clip(np.rint(mean_view / OUTPUT.scale), -127, 127) * np.float32(OUTPUT.scale)
+        self.image.assign(tf.nn.space_to_depth(rounded[np.newaxis].astype(np.float32), 2))
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)

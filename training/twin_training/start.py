@@ -40,6 +40,10 @@ _STILL: Final = np.array((0.15, 0.15, 0.003, 0.003))
 _NEAR_SAMPLES: Final = 3
 _STILL_SAMPLES: Final = 2
 _MOST_VIEWS: Final = 2400
+_POSE_DAMPINGS: Final = (1e-3, 1e-2, 1e-1)
+_LATENT_DAMPING: Final = 0.5
+"""Far more than predicts the coefficients best: what is drawn for a latent is found afterwards, and what is sure of the
+picture makes a better latent than what predicts. Measured on the face (docs/adr/0006-linear-start.md)."""
 _NOTHING: Final = 1e-6
 """A component whose coefficients deviate by less than this part of the strongest one's is none."""
 _ROUNDS: Final = 2
@@ -230,10 +234,14 @@ def _moving_encoder(
             off.append(read(pose.then(Pose(*(change * scale)).inverse())))
             changes.append(change * scale / spec.reach)
         near += [read(pose.then(Pose(*(rng.normal(size=4) * _STILL * scale)))) for _ in range(_STILL_SAMPLES)]
-    latent = _whitened(np.asarray(near), np.repeat(components.coefficients, _STILL_SAMPLES, axis=0))
-    change = linear.ridge(np.asarray(off), np.asarray(changes, np.float32), np.ones(4, np.float32))
-    both = np.concatenate([change.weights, latent.weights], axis=1), np.concatenate([change.bias, latent.bias])
-    return Perceptron((reader, linear.LinearMap(*both)))
+    # Between what int8 sees, where every entry is as large as any other, and the picture, where some are far larger.
+    gain = np.tile(np.sqrt(linear.reader_gain(reader)), len(off[0]) // model.encoder_entries)
+    latent = _whitened(np.asarray(near) / gain, np.repeat(components.coefficients, _STILL_SAMPLES, axis=0))
+    change = linear.ridge(
+        np.asarray(off) / gain, np.asarray(changes, np.float32), np.ones(4, np.float32), _POSE_DAMPINGS
+    )
+    weights = np.concatenate([change.weights, latent.weights], axis=1) / gain[:, np.newaxis]
+    return Perceptron((reader, linear.LinearMap(weights, np.concatenate([change.bias, latent.bias]))))
 
 
 def _whitened(outputs: linear.Floats, coefficients: linear.Floats) -> linear.LinearMap:
@@ -244,7 +252,7 @@ def _whitened(outputs: linear.Floats, coefficients: linear.Floats) -> linear.Lin
     """
     deviations = coefficients.std(0)
     targets = coefficients / (deviations + 1e-6)
-    found = linear.ridge(outputs, targets, np.square(deviations))
+    found = linear.ridge(outputs, targets, np.square(deviations), (_LATENT_DAMPING,))
     gain = LATENT_DEVIATION / (found(outputs).std(0) + 1e-6)
     gain[deviations <= deviations.max() * _NOTHING] = 0  # Fewer components than asked for: these say nothing.
     return linear.LinearMap(found.weights * gain, found.bias * gain)
