@@ -23,7 +23,7 @@ from twin_edge.twin.codec.tables import (
     Level,
 )
 
-LOSSES_DB: Final = (0.1, 0.4, 1.0, 2.4, 3.0, 3.8)
+LOSSES_DB: Final = (0.1, 0.4, 1.0, 2.1, 3.0, 3.8)
 """What quantization may cost at each level, dB of PSNR."""
 TRADEOFF: Final = 0.1
 """Squared steps for a bit; measured: 0.05 to 0.15 are equally good, more is worse."""

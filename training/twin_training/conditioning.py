@@ -17,7 +17,7 @@ from twin_training.linear import Floats
 
 FEATURE_CEILING: Final = 6.0
 """Features of a bent twin are between 0 and this, before and after they are rotated."""
-FEATURE_COPIES: Final = 64
+FEATURE_COPIES: Final = 96
 """Columns for copies of features. A weight that there is no room for is shared out among the copies of its feature."""
 
 _DEVIATION: Final = FEATURE_CEILING / 12
