@@ -34,7 +34,7 @@ from twin_edge.twin.models import TwinParts
 _TEST_FRAMES: Final = 200
 _VALIDATION_FRAMES: Final = 600
 _ERROR_FRAMES: Final = 100
-_TOLERATED_SHARE: Final = 0.01
+_TOLERATED_SHARE: Final = 0.015
 """What rounding the weights of the coefficients may add to the twin's squared error, before what is made up for."""
 _LEVELS: Final = 127.5
 _TOLERANCE: Final = 2

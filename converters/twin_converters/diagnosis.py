@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from twin_converters.layers import LayerError, layer_errors, run_float, table, to_json
+from twin_converters.layers import LayerError, layer_errors, table, to_json
+from twin_converters.operators import run_model
 from twin_converters.quantize import QuantizedModel, to_float, to_int16_activations
 from twin_converters.reference import FloatTwin
 from twin_converters.run import Run, Views
@@ -88,8 +89,8 @@ def diagnose(
     latents = latent.dequantize(states[:, states.shape[1] - generator.input.shape[1] :])
     # The ends have to stay, they fix the range of the input.
     few = np.concatenate([calibration[:_CALIBRATION], calibration[-2:]])
-    fine = run_float(to_int16_activations(run.generator, few), list(latents))
-    rough = run_float(generator.content, list(latents))
+    fine = run_model(to_int16_activations(run.generator, few), list(latents))
+    rough = run_model(generator.content, list(latents))
     gain = _mean_psnr(views, reference.compose(fine, states)) - _mean_psnr(views, reference.compose(rough, states))
     return Diagnosis(
         layer_errors(to_float(run.encoder), encoder.content, crops),

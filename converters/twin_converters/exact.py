@@ -24,7 +24,17 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
-from twin_converters.operators import EDGES, HIGHEST, Floats, activations, operator_name, packed, parse, take_apart
+from twin_converters.operators import (
+    EDGES,
+    HIGHEST,
+    Floats,
+    activations,
+    operator_name,
+    packed,
+    parse,
+    run_model,
+    take_apart,
+)
 from twin_edge.errors import ConversionError
 
 _UNIT: Final = 4
@@ -114,6 +124,8 @@ def exact(content: bytes, float_content: bytes, samples: Sequence[Floats], toler
             in_block = traces[0][reference[place + 1].output].shape[-1]
             steps = _equal_harm(len(kernel), seen, sizes[:in_block], tolerated * values)
         graph.round(operator, twin, seen, steps)
+    wanted = np.stack([trace[reference[-1].output][0] for trace in traces])
+    graph.shift_anchor([operator for operator, _ in pairs], (wanted - run_model(packed(model), chosen)).mean(0))
     return packed(model)
 
 
@@ -153,6 +165,26 @@ class _Graph:
                 operator.inputs[place] = self._write(at, steps.astype(np.int8), np.array([scale]))
             else:
                 tensor.quantization.scale, tensor.quantization.zeroPoint = np.array([scale]), np.zeros(1, np.int64)
+
+    def shift_anchor(self, operators: Sequence[Any], missing: Floats) -> None:
+        """Adds what is missing of the picture on average to the constant picture that one of the operators adds.
+
+        Args:
+            operators: All operators that have a float counterpart.
+            missing: float32 of shape (height, width, channels), -1 to 1.
+        """
+        for operator in operators:
+            for at in operator.inputs if operator_name(self._model, operator) == "ADD" else ():
+                tensor = self._tensors[at]
+                data = self._model.buffers[tensor.buffer].data
+                if data is None:
+                    continue
+                _, rows, columns, _ = tensor.shape
+                block = missing.shape[0] // rows
+                folded = missing.reshape(rows, block, columns, block, -1).transpose(0, 2, 1, 3, 4)
+                steps = np.frombuffer(bytes(data), np.int8).reshape(tensor.shape)
+                steps = np.rint(steps + folded.reshape(tensor.shape) / self._scale(at))
+                self._put(at, np.clip(steps, -HIGHEST, HIGHEST).astype(np.int8))
 
     def shorten(self, operator: Any) -> None:
         """Rounds the weights of a float layer to numbers that take less room."""

@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
-from tensorflow.lite.python.interpreter import Interpreter
 
-from twin_converters.operators import HIGHEST, LOWEST, Floats, SingleOperator, activations, interpreter, take_apart
+from twin_converters.operators import HIGHEST, LOWEST, Floats, SingleOperator, activations, take_apart
 from twin_edge.errors import ConversionError
 
 _MOVES: Final = frozenset({"RESHAPE", "DEPTH_TO_SPACE", "CONCATENATION"})
@@ -80,12 +79,6 @@ def layer_errors(float_content: bytes, int8_content: bytes, samples: Sequence[Fl
     return tuple(sorted(found, key=lambda one: -one.output_share))
 
 
-def run_float(content: bytes, samples: Sequence[Floats]) -> Floats:
-    """Returns the outputs of a TFLite model with float edges, float32 with the samples in the first dimension."""
-    runner = interpreter(content)
-    return np.concatenate([_invoke(runner, np.asarray(sample, np.float32)[np.newaxis]) for sample in samples])
-
-
 def to_json(errors: Sequence[LayerError]) -> list[dict[str, Any]]:
     """Returns the errors as objects for a report."""
     return [
@@ -150,9 +143,3 @@ def _output_square(
             values[operator.output] = operator([values[tensor] for tensor in operator.inputs])
         squares.append(float(np.mean(np.square(values[last] - trace[last]))))
     return float(np.mean(squares))
-
-
-def _invoke(runner: Interpreter, value: Floats) -> Floats:
-    runner.set_tensor(runner.get_input_details()[0]["index"], value)
-    runner.invoke()
-    return np.asarray(runner.get_tensor(runner.get_output_details()[0]["index"]), np.float32)

@@ -86,6 +86,16 @@ def interpreter(content: bytes) -> Interpreter:
     return made
 
 
+def run_model(content: bytes, samples: Sequence[Floats]) -> Floats:
+    """Returns the outputs of a model with float edges, float32 with the samples in the first dimension."""
+    runner, outputs = interpreter(content), []
+    for sample in samples:
+        runner.set_tensor(runner.get_input_details()[0]["index"], np.asarray(sample, np.float32)[np.newaxis])
+        runner.invoke()
+        outputs.append(np.asarray(runner.get_tensor(runner.get_output_details()[0]["index"]), np.float32))
+    return np.concatenate(outputs)
+
+
 def activations(operators: Sequence[SingleOperator], sample: Floats) -> dict[int, Floats]:
     """Returns the values of every activation, by the number of its tensor."""
     values = {operators[0].inputs[0]: sample}

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from twin_converters.layers import layer_errors, run_float, table, to_json
+from twin_converters.layers import layer_errors, table, to_json
+from twin_converters.operators import run_model
 from twin_converters.quantize import quantize, to_float, to_int16_activations
 from twin_edge.errors import ConversionError
 
@@ -89,7 +90,7 @@ def test_the_shares_explain_the_error_of_the_whole_model(
     original: bytes, quantized: bytes, samples: np.ndarray
 ) -> None:
     parts = sum(error.output_rmse**2 for error in layer_errors(original, quantized, list(samples[:8])))
-    whole = np.mean(np.square(run_float(original, list(samples[:8])) - run_float(quantized, list(samples[:8]))))
+    whole = np.mean(np.square(run_model(original, list(samples[:8])) - run_model(quantized, list(samples[:8]))))
     # What is missing is the rounding of the input, which no operator makes.
     assert 0.5 < parts / whole < 1.2
 
@@ -102,7 +103,7 @@ def test_an_activation_with_a_useless_range_is_found_and_int16_recovers_it(tmp_p
     assert worst.output_share > 0.9
     assert worst.rounding_share > 0.5
     fine = to_int16_activations(path, samples)
-    exact, rough, finer = (run_float(content, list(samples[:8])) for content in (spoiled, rounded, fine))
+    exact, rough, finer = (run_model(content, list(samples[:8])) for content in (spoiled, rounded, fine))
     assert np.square(finer - exact).mean() < np.square(rough - exact).mean() / 4
 
 
