@@ -6,22 +6,18 @@ scale is a power of two, every weight a multiple of 4, and the bias 2 more than 
 and halving it, which is what the first of two roundings does, rounds nothing. And an addition of values of one scale is
 exact everywhere.
 
-Six bits are left of a weight. In convolutions they are rounded one input at a time, and what that changes is made up
-for by those that are still to be rounded (Frantar et al., "GPTQ", arXiv 2210.17323). The many weights of the
-coefficients, whose inputs have little in common, have just as many bits as the picture needs: their steps do the
-picture equal harm, and what is too much for one weight goes to copies of its input.
+Six bits are left of a weight; `twin_converters.rounding` makes them do. The many weights of the coefficients have just
+as many as the picture needs: their steps do the picture equal harm.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
 from twin_converters.operators import (
@@ -35,21 +31,15 @@ from twin_converters.operators import (
     run_model,
     take_apart,
 )
+from twin_converters.rounding import Inputs, Reals, equal_harm, inputs_of, rounded_to_powers
 from twin_edge.errors import ConversionError
 
 _UNIT: Final = 4
 _OFFSET: Final = 2
-_LARGEST: Final = 31
-"""Largest weight, in units."""
-_LEAST_EXPONENT: Final = -24
-_FINER: Final = 3
 _MOST_BIAS: Final = 2**30
 _BIAS_STEP: Final = 1 / 16
 """Step of a bias, in steps of what comes out."""
-_SMALL: Final = 1e-9
-_DAMPING: Final = 1e-4
 _SAMPLES: Final = 96
-_ALIKE: Final = 1e-6
 _SPARED_BITS: Final = 15
 """Bits of a float weight that are set to 0: what is left says it to a five-hundredth."""
 _COEFFICIENTS: Final = "coefficients"
@@ -57,23 +47,6 @@ _DICTIONARY: Final = "dictionary"
 
 _WEIGHTED: Final = frozenset({"CONV_2D", "FULLY_CONNECTED"})
 _EXACT: Final = _WEIGHTED | {"ADD", "RESHAPE", "DEPTH_TO_SPACE", "CONCATENATION", *EDGES}
-
-Reals = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What comes into a layer: second moments of it, over samples and places."""
-
-    mean: Reals
-    """float64 of shape (inputs,)."""
-    moments: Reals
-    """Mean of the products of two inputs, float64 of shape (inputs, inputs)."""
-
-    @property
-    def covariance(self) -> Reals:
-        """float64 of shape (inputs, inputs)."""
-        return self.moments - np.outer(self.mean, self.mean)
 
 
 def can_be_exact(content: bytes) -> bool:
@@ -118,11 +91,11 @@ def exact(content: bytes, float_content: bytes, samples: Sequence[Floats], toler
             graph.shorten(operator)
             continue
         kernel, one = graph.constant(twin.inputs[1]), reference[place]
-        seen = _inputs([trace[one.inputs[0]] for trace in traces], kernel.shape, one.name)
+        seen = inputs_of([trace[one.inputs[0]] for trace in traces], kernel.shape, one.name)
         steps = None
         if _COEFFICIENTS in one.output_name and sizes is not None:
             in_block = traces[0][reference[place + 1].output].shape[-1]
-            steps = _equal_harm(len(kernel), seen, sizes[:in_block], tolerated * values)
+            steps = equal_harm(len(kernel), seen, sizes[:in_block], tolerated * values)
         graph.round(operator, twin, seen, steps)
     wanted = np.stack([trace[reference[-1].output][0] for trace in traces])
     graph.shift_anchor([operator for operator, _ in pairs], (wanted - run_model(packed(model), chosen)).mean(0))
@@ -149,7 +122,7 @@ class _Graph:
     def entry_sizes(self, pairs: Sequence[tuple[Any, Any]]) -> Reals | None:
         """Returns how much one unit of each coefficient of a block changes the picture, float64 of shape (n,)."""
         for operator, twin in pairs:
-            if _DICTIONARY in self._tensors[operator.inputs[1 % len(operator.inputs)]].name.decode():
+            if any(_DICTIONARY in self._tensors[at].name.decode() for at in operator.inputs[1:2]):
                 return np.asarray(np.sqrt(np.square(self.constant(twin.inputs[1]).astype(np.float64)).sum((0, 1, 2))))
         return None
 
@@ -206,7 +179,7 @@ class _Graph:
         flat = kernel.reshape(len(kernel), -1).astype(np.float64)
         scale_in, scale_out = (np.float64(self._scale(at)) for at in (operator.inputs[0], operator.outputs[0]))
         unit = scale_out / scale_in
-        whole, exponents = _quantized(flat, float(_UNIT * unit), seen, steps)
+        whole, exponents = rounded_to_powers(flat, float(_UNIT * unit), seen, steps)
         scales = (2.0**exponents * unit).astype(np.float32)
         real = scales.astype(np.float64)[:, np.newaxis] * _UNIT
         bias += (flat - whole * real) @ seen.mean
@@ -241,120 +214,3 @@ class _Graph:
         else:
             self._model.buffers[tensor.buffer] = buffer
         buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
-
-
-def _inputs(values: Sequence[Floats], shape: Sequence[int], name: str) -> Inputs:
-    """Returns the moments of what comes into a layer.
-
-    Args:
-        values: Its input for each sample.
-        shape: Of its weights; a convolution strides by 1 and keeps the size.
-        name: Its operator.
-    """
-    total, products, count = np.zeros(1), np.zeros((1, 1)), 0
-    for value in values:
-        rows = value.reshape(-1, value.shape[-1])
-        if name == "CONV_2D" and shape[1] > 1:
-            sizes = [1, shape[1], shape[2], 1]
-            patches = tf.image.extract_patches(value, sizes, [1, 1, 1, 1], [1, 1, 1, 1], "SAME").numpy()
-            rows = patches.reshape(-1, patches.shape[-1])
-        total = total + rows.sum(0, dtype=np.float64)
-        products = products + (rows.T @ rows).astype(np.float64)
-        count += len(rows)
-    return Inputs(total / count, products / count)
-
-
-def _quantized(weights: Reals, unit: float, seen: Inputs, steps: Reals | None) -> tuple[Reals, Reals]:
-    """Rounds weights to steps that are a unit times a power of two.
-
-    Args:
-        weights: float64 of shape (outputs, inputs).
-        unit: The unit.
-        seen: What comes into the layer.
-        steps: How large the steps of each output's weights should be, of shape (outputs,); as small as fits when None.
-
-    Returns:
-        Whole numbers of steps, `_LARGEST` at most, of the weights' shape, and the exponent for each output.
-    """
-    covariance = seen.covariance
-    alike = np.eye(len(covariance), dtype=bool) if steps is None else _alike(seen)
-    room = np.abs(weights / alike.sum(1)).max(1) / (_LARGEST * unit)
-    largest = np.ceil(np.log2(np.maximum(room, 2.0**_LEAST_EXPONENT)) - _SMALL)
-    least = largest if steps is None else np.rint(np.log2(steps / unit))
-    whole, exponents, error = np.zeros_like(weights), largest, np.full(len(weights), np.inf)
-    # Cutting off the largest weights may cost less than larger steps for all of them.
-    for finer in range(_FINER):
-        tried = largest - finer if steps is None else np.maximum(largest - finer, least)
-        real = 2.0 ** tried[:, np.newaxis] * unit
-        found = _rounded(weights, real, covariance) if steps is None else _shared_out(weights, real, alike)
-        missed = weights - found * real
-        harm = ((missed @ covariance) * missed).sum(1)
-        better = harm < error
-        whole[better], error = found[better], np.minimum(harm, error)
-        exponents = np.where(better, tried, exponents)
-    return whole, exponents
-
-
-def _alike(seen: Inputs) -> npt.NDArray[np.bool_]:
-    """Returns which inputs are always equal, bool of shape (inputs, inputs)."""
-    spread = np.diag(seen.covariance)
-    apart = spread[:, np.newaxis] + spread - 2 * seen.covariance
-    return np.asarray((apart <= _ALIKE * spread) | np.eye(len(spread), dtype=bool))
-
-
-def _shared_out(weights: Reals, steps: Reals, alike: npt.NDArray[np.bool_]) -> Reals:
-    """Rounds weights, and shares out what is too much for one among inputs that are always equal.
-
-    Args:
-        weights: float64 of shape (outputs, inputs).
-        steps: Step of each output's weights, of shape (outputs, 1).
-        alike: Which inputs are always equal, of shape (inputs, inputs).
-
-    Returns:
-        Whole numbers of steps, of the weights' shape, `_LARGEST` at most.
-    """
-    whole = np.zeros_like(weights)
-    for column in np.flatnonzero(alike.argmax(1) == np.arange(len(alike))):
-        copies = np.flatnonzero(alike[column])
-        left = np.rint(weights[:, copies].sum(1) / steps[:, 0])
-        for copy_of_it in copies:
-            whole[:, copy_of_it] = np.clip(left, -_LARGEST, _LARGEST)
-            left -= whole[:, copy_of_it]
-    return whole
-
-
-def _equal_harm(outputs: int, seen: Inputs, sizes: Reals, tolerated: float) -> Reals:
-    """Returns the steps of each coefficient's weights that do the picture equal harm, of shape (outputs,).
-
-    Args:
-        outputs: Coefficients of all blocks, those of a block one after the other.
-        seen: What comes into the layer.
-        sizes: What one unit of each coefficient of a block changes.
-        tolerated: The harm of all together, a sum of squares.
-    """
-    harm = np.sqrt(12 * tolerated / (outputs * np.trace(seen.covariance)))
-    return np.tile(harm / (sizes + _SMALL), outputs // len(sizes))
-
-
-def _rounded(weights: Reals, steps: Reals, covariance: Reals) -> Reals:
-    """Rounds weights one input after the other, so that what that changes cancels out (GPTQ).
-
-    Args:
-        weights: float64 of shape (outputs, inputs).
-        steps: Step of each output's weights, of shape (outputs, 1).
-        covariance: Of the inputs, of shape (inputs, inputs).
-
-    Returns:
-        Whole numbers of steps, of the weights' shape, `_LARGEST` at most.
-    """
-    count = weights.shape[1]
-    damped = covariance + np.eye(count) * (_DAMPING * np.trace(covariance) / count + 1e-12)
-    # Inputs that vary most come first: there are more behind them to make up for their errors.
-    order = np.argsort(-np.diag(damped), kind="stable")
-    upper = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
-    left, whole = weights[:, order].copy(), np.empty_like(weights)
-    for place, column in enumerate(order):
-        whole[:, column] = np.clip(np.rint(left[:, place] / steps[:, 0]), -_LARGEST, _LARGEST)
-        missed = (left[:, place] - whole[:, column] * steps[:, 0]) / upper[place, place]
-        left[:, place + 1 :] -= np.outer(missed, upper[place, place + 1 :])
-    return whole

@@ -11,15 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.lite.python import schema_py_generated as schema
 
-from twin_converters.exact import Inputs, _alike, _equal_harm, _rounded, _shared_out, can_be_exact, exact
+from twin_converters.exact import can_be_exact, exact
 from twin_converters.operators import operator_name, parse
+from twin_converters.rounding import LARGEST, Inputs, _alike, _rounded, _shared_out, equal_harm
 from twin_edge.bundle import Bundle
 from twin_edge.bundle.archive import GENERATOR
 from twin_edge.errors import ConversionError
 
 pytestmark = pytest.mark.training
-
-LARGEST = 31
 
 
 def constant(model: Any, at: int, width: Any) -> np.ndarray:
@@ -94,10 +93,11 @@ def test_copies_take_what_one_weight_has_no_room_for() -> None:
     np.testing.assert_array_equal(whole, [[31, 5, -8, 31, 18], [-31, 0, 31, -31, -30]])
 
 
-def test_steps_do_equal_harm() -> None:
+def test_steps_doequal_harm() -> None:
     seen = Inputs(np.zeros(2), np.diag([0.5, 1.5]))
     sizes = np.array([1.0, 4.0])
-    steps = _equal_harm(6, seen, sizes, 0.9)
+    steps = equal_harm(6, seen, sizes, 0.9)
     np.testing.assert_allclose(steps * np.tile(sizes, 3), steps[0])
     harm = (np.square(steps * np.tile(sizes, 3)) / 12).sum() * np.trace(seen.covariance)
     assert harm == pytest.approx(0.9)
+    assert np.isfinite(equal_harm(6, Inputs(np.ones(2), np.ones((2, 2))), sizes, 0.0)).all()
