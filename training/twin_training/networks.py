@@ -201,7 +201,6 @@ def build_generator(model: ModelConfig) -> keras.Model:
         x = RoundingNoise(HIDDEN_NOISE)(keras.layers.ReLU(FEATURE_CEILING, name="drawing_clip")(x))
     else:
         x = Clip(name="drawing_clip")(x)
-    # Dense, with one scale for all weights: a scale for each of thousands of outputs would be a quarter of the model.
     x = keras.layers.Dense(cells * cells * (model.atoms + _COPIES), name="coefficients")(x)
     x = Clip()(keras.layers.Reshape((cells, cells, model.atoms + _COPIES))(x))
     y = RoundingNoise(_ROUNDING_NOISE)(x)
