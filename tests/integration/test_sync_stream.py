@@ -112,8 +112,8 @@ def test_lost_blocks_are_asked_for(mosquitto, twin_bundle, device_class, tmp_pat
     with device_class(mosquitto.url, twin_bundle) as device:
         device.send(Flags.KEY)
         assert device.link.wait_ready(10)
-        raw_client.publish("twin/v1/org.acme/cam-01/up/bundle/block/3", b"", qos=1, retain=True)
-        raw_client.publish("twin/v1/org.acme/cam-01/up/bundle/block/4", b"rubbish", qos=1, retain=True)
+        raw_client.publish("twin/v1/org.acme/cam-01/up/bundle/block/0", b"", qos=1, retain=True)
+        raw_client.publish("twin/v1/org.acme/cam-01/up/bundle/block/1", b"rubbish", qos=1, retain=True)
         time.sleep(0.2)
         device.link._upload._began_at -= 60
         with TwinView(mosquitto.url, cache_dir=tmp_path) as view:
