@@ -99,8 +99,6 @@ class BlockMap:
 class Components:
     """Principal components of canvases."""
 
-    mean: Floats
-    """Mean of the canvases, float32 of shape (side * side * 3,), -1 to 1."""
     rows: Floats
     """The components, of unit length and strongest first; float32 of shape (count, side * side * 3)."""
     coefficients: Floats
@@ -134,7 +132,7 @@ def principal_components(
             (_reduced(canvases[row : row + _VIEWS_AT_ONCE], side) - mean) @ across
             for row in range(0, len(canvases), _VIEWS_AT_ONCE)
         ]
-        return _filled_up(mean, across.T, np.concatenate(parts), count)
+        return _filled_up(across.T, np.concatenate(parts), count)
     pixels = _reduced(canvases, side)
     holes = _reduced(np.repeat(seen[..., np.newaxis], 3, -1), side) < 1
     sample = pixels[::every].copy()
@@ -148,7 +146,7 @@ def principal_components(
     for _ in range(_FILL_ROUNDS):
         rebuilt = (centered @ components.T) @ components
         centered = np.where(holes, rebuilt, pixels - mean)
-    return _filled_up(mean, components, centered @ components.T, count)
+    return _filled_up(components, centered @ components.T, count)
 
 
 def block_reader(components: Components, crops: Floats, block: int, count: int) -> BlockMap:
@@ -285,13 +283,13 @@ def dictionary(basis: Floats, block: int, count: int, covariance: Floats) -> tup
     return scaled, full.reshape(count, block, block, channels)
 
 
-def _filled_up(mean: Floats, components: Floats, coefficients: Floats, count: int) -> Components:
+def _filled_up(components: Floats, coefficients: Floats, count: int) -> Components:
     """Returns components with centered coefficients, both filled up with zeros to `count`."""
     rows = np.zeros((count, components.shape[1]), np.float32)
     rows[: len(components)] = components
     full = np.zeros((len(coefficients), count), np.float32)
     full[:, : len(components)] = coefficients - coefficients.mean(0)
-    return Components(np.asarray(mean, np.float32), rows, full)
+    return Components(rows, full)
 
 
 def _blocks(images: Floats, block: int) -> Floats:

@@ -23,8 +23,7 @@ from twin_training.start import OUTPUT, Start
 _ROUNDING_NOISE: Final = 1.5 / 127.5
 """Deviation of the noise on activations in training, about one and a half int8 steps where they lie within -1 and 1.
 
-It stands for the rounding of int8 kernels, which TFLite runtimes do not do alike: a generator that has learned to
-shrug it off renders the same on all of them, within a level or two.
+It stands for the rounding of int8 kernels: a generator that has learned to shrug it off loses little by it.
 """
 
 _COPIES: Final = 16
@@ -208,8 +207,7 @@ def build_generator(model: ModelConfig) -> keras.Model:
     y = Clip()(corrected(y))
     x = RoundingNoise(_ROUNDING_NOISE)(keras.layers.Concatenate()([x, y]))
     x = keras.layers.Conv2D(half * half * depth, 1, use_bias=False, name="dictionary")(x)
-    # The residual is clipped as well: one int8 step of it is then one step of the output. With a range of its own,
-    # a step would be two levels of the rendering, and so would be what two runtimes' kernels disagree by.
+    # The residual is clipped as well: one int8 step of it is then one step of the output, and adding it is exact.
     x = Clip(name="residual")(DepthToSpace(half)(x))
     x = Clip()(Anchor((model.size // 2, model.size // 2, depth), name="anchor")(x))
     x = Clip()(x + _correction(x, model.refiner))

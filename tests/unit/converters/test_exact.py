@@ -93,7 +93,7 @@ def test_copies_take_what_one_weight_has_no_room_for() -> None:
     np.testing.assert_array_equal(whole, [[31, 5, -8, 31, 18], [-31, 0, 31, -31, -30]])
 
 
-def test_steps_doequal_harm() -> None:
+def test_steps_do_equal_harm() -> None:
     seen = Inputs(np.zeros(2), np.diag([0.5, 1.5]))
     sizes = np.array([1.0, 4.0])
     steps = equal_harm(6, seen, sizes, 0.9)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from twin_training.conditioning import FEATURE_COPIES, copied
-from twin_training.networks import build_generator, make_quantizable
+from twin_training.networks import _COPIES, build_generator, make_quantizable
 from twin_training.recipe import ModelConfig
 
 pytestmark = pytest.mark.training
@@ -54,7 +54,7 @@ def test_entries_come_to_be_alike() -> None:
 
     def sizes() -> np.ndarray:
         (entries,) = generator.get_layer("dictionary").get_weights()
-        return np.sqrt(np.square(entries[:, :, : ATOMS + 16]).sum((0, 1, 3)))
+        return np.sqrt(np.square(entries[:, :, : ATOMS + _COPIES]).sum((0, 1, 3)))
 
     before = sizes()
     make_quantizable(generator, np.zeros((8, LINEAR.latent), np.float32), LINEAR)
