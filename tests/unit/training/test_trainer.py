@@ -121,7 +121,8 @@ def test_diverging_training_stops_with_a_reason(recipe: Recipe, dataset: Dataset
 
 def test_a_moving_subject_is_followed_and_drawn_over_its_plate(recipe: Recipe) -> None:
     views, where, _ = moving_subject.prepared()
-    small = replace(recipe, model=moving_subject.MODEL)
+    # After an adversarial end the last weights are taken, not the best.
+    small = replace(recipe, model=moving_subject.MODEL, train=replace(recipe.train, adversarial_weight=0.0))
     trainer = Trainer(small, views[:180], (0,), views[180:])
     states = trainer.encode(views[180:])
     assert states.shape == (60, 4 + moving_subject.MODEL.latent)
@@ -134,7 +135,7 @@ def test_a_moving_subject_is_followed_and_drawn_over_its_plate(recipe: Recipe) -
     assert start > 24
     trainer.fit()
     trainer.finish()
-    assert quality(trainer, views[180:]) >= start - 0.05
+    assert quality(trainer, views[180:]) >= start - 0.01
     # Where the square never goes, every rendering is the plate.
     renderings = trainer.render(states)
     assert np.abs(renderings[:, :6, :6].astype(int) - scene.plate[:6, :6]).mean() < 3
