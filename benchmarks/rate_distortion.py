@@ -128,10 +128,9 @@ def main() -> int:
             bundle = options.bundles / f"{name}.twin"
             with Progress(*columns, console=console) as progress:
                 measured = measure(clip, bundle, batch, progress)
-            level = RunConfig().quality
-            batches = wire_by_batch(bundle, clip, level, BATCHES_MS)
+            batches = wire_by_batch(bundle, clip, BATCHES_MS)
             print_table(clip, measured, console)
-            keep(clip, measured, {"states_in_packet": batch, "quality": level, "batches": batches})
+            keep(clip, measured, {"states_in_packet": batch, "batches": batches})
     except TwinEdgeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

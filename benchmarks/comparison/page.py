@@ -85,6 +85,7 @@ def _clip_part(clip: str, points: Sequence[Point], notes: Mapping[str, Any]) -> 
     rows.sort(key=lambda row: (METHODS.index(row[0]), float(row[2])))
     batches = [
         (
+            f"{entry['quality']}",
             f"{entry['batch_ms']}",
             f"{entry['states_in_packet']}",
             f"{entry['bytes_per_frame']:.2f}",
@@ -102,9 +103,11 @@ def _clip_part(clip: str, points: Sequence[Point], notes: Mapping[str, Any]) -> 
         "",
         *_findings(mine, fps),
         "",
-        f"What gathering states for longer saves on the wire, at `--quality {about['quality']}`:",
+        "What gathering states for longer saves, with the same pictures at each `--quality`:",
         "",
-        table(("`--batch-ms`", "states to a packet", "payload bytes/frame", "wire bytes/frame"), batches),
+        table(
+            ("`--quality`", "`--batch-ms`", "states to a packet", "payload bytes/frame", "wire bytes/frame"), batches
+        ),
         "",
         "<details><summary>All points</summary>",
         "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,13 +48,12 @@ def twin_points(bundle_path: Path, clip: Clip, batch: int) -> list[Measured]:
     return measured
 
 
-def wire_by_batch(bundle_path: Path, clip: Clip, level: int, batches_ms: tuple[int, ...]) -> list[dict[str, float]]:
-    """Returns what gathering states for longer saves on the wire, at one quality level of a bundle.
+def wire_by_batch(bundle_path: Path, clip: Clip, batches_ms: tuple[int, ...]) -> list[dict[str, float]]:
+    """Returns what gathering states for longer saves, at every quality level of a bundle.
 
     Args:
         bundle_path: The bundle.
         clip: What to measure on.
-        level: The level.
         batches_ms: How long states are gathered, milliseconds.
 
     Raises:
@@ -63,11 +63,12 @@ def wire_by_batch(bundle_path: Path, clip: Clip, level: int, batches_ms: tuple[i
     twin = Twin(bundle)
     states = [encode_all(twin, views) for views in clip.test]
     rows = []
-    for batch_ms in batches_ms:
+    for level, batch_ms in itertools.product(range(len(bundle.codec.levels)), batches_ms):
         batch = min(MAX_STATES, states_in_packet(batch_ms, clip.fps))
-        coded = Stream(bundle.codec, batch, clip.fps).code(states, min(level, len(bundle.codec.levels) - 1))
+        coded = Stream(bundle.codec, batch, clip.fps).code(states, level)
         rows.append(
             {
+                "quality": level,
                 "batch_ms": batch_ms,
                 "states_in_packet": batch,
                 "bytes_per_frame": round(sum(coded.payloads) / clip.frames, 3),

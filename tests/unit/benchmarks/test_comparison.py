@@ -160,15 +160,20 @@ def test_the_page_compares() -> None:
                 "frames": 576,
                 "sequences": 1,
                 "states_in_packet": 3,
-                "quality": 1,
                 "batches": [
-                    {"batch_ms": 250, "states_in_packet": 3, "bytes_per_frame": 4.0, "wire_bytes_per_frame": 36.0}
+                    {
+                        "quality": 1,
+                        "batch_ms": 250,
+                        "states_in_packet": 3,
+                        "bytes_per_frame": 4.0,
+                        "wire_bytes_per_frame": 36.0,
+                    }
                 ],
             }
         },
         "settings": ["quality 0", "32", "64", "crf 63", "crf 50"],
     }
     text = page(points, notes, None, None, [])
-    assert "| 250 | 3 | 4.00 | 36.0 |" in text
+    assert "| 1 | 250 | 3 | 4.00 | 36.0 |" in text
     assert "vp9: 5.0x the bytes" in text
     assert "best conventional setting (vp9) 24.50 dB, +4.50 dB" in text
