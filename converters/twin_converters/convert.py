@@ -15,7 +15,7 @@ from twin_converters.codec_tables import Recorded, fit
 from twin_converters.diagnosis import Diagnosis, diagnose
 from twin_converters.exact import can_be_exact, exact
 from twin_converters.measure import Material, Measured, measure
-from twin_converters.quantize import QuantizedModel, quantize, to_float
+from twin_converters.quantize import FLOAT_LAYERS, QuantizedModel, quantize, to_float
 from twin_converters.reference import FloatTwin
 from twin_converters.run import Gate, Run, Views
 from twin_edge import __version__
@@ -41,8 +41,6 @@ _TOLERANCE: Final = 2
 _WHOLE_RANGE: Final = Quantization(1 / 127.5, 0)
 _MUCH_LOST_DB: Final = 0.2
 _RUNTIMES: Final = ("tflite", "litert")
-_FLOAT_LAYERS: Final = "drawing_"
-"""Layers of the generator between the latent and what the picture is a linear map of: few values that say all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ def convert(
     on_stage("quantizing the generator")
     known = reference.encode(run.calibration, latent, range(len(run.calibration)))
     samples = _generator_samples(known[:, _pose_length(run) :], latent)
-    generator = quantize(run.generator, samples, int8_edges=False, float_layers=_FLOAT_LAYERS)
+    generator = quantize(run.generator, samples, int8_edges=False, float_layers=FLOAT_LAYERS)
     if can_be_exact(generator.content):
         on_stage("making the generator exact")
         tolerated = _TOLERATED_SHARE * _mean_square(run, reference, latent)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from twin_converters.layers import LayerError, layer_errors, table, to_json
 from twin_converters.operators import run_model
-from twin_converters.quantize import QuantizedModel, to_float, to_int16_activations
+from twin_converters.quantize import FLOAT_LAYERS, QuantizedModel, to_float, to_int16_activations
 from twin_converters.reference import FloatTwin
 from twin_converters.run import Run, Views
 from twin_edge.models import Quantization
@@ -30,7 +30,7 @@ class Diagnosis:
     generator: tuple[LayerError, ...]
     """Layers of the generator, worst first."""
     int16_gain_db: float
-    """How much better the generator draws the test views with int16 activations and the same int8 weights, dB."""
+    """How much better the generator draws test views with int16 activations and the converter's weights, dB."""
 
     @property
     def culprit(self) -> str:
@@ -89,7 +89,7 @@ def diagnose(
     latents = latent.dequantize(states[:, states.shape[1] - generator.input.shape[1] :])
     # The ends have to stay, they fix the range of the input.
     few = np.concatenate([calibration[:_CALIBRATION], calibration[-2:]])
-    fine = run_model(to_int16_activations(run.generator, few), list(latents))
+    fine = run_model(to_int16_activations(run.generator, few, float_layers=FLOAT_LAYERS), list(latents))
     rough = run_model(generator.content, list(latents))
     gain = _mean_psnr(views, reference.compose(fine, states)) - _mean_psnr(views, reference.compose(rough, states))
     return Diagnosis(

@@ -19,6 +19,9 @@ from twin_edge.bundle import TensorSpec
 from twin_edge.cli.common import native_stderr_hidden
 from twin_edge.errors import ConversionError
 
+FLOAT_LAYERS: Final = "drawing_"
+"""Layers of the generator between the latent and what the picture is a linear map of: few values that say all."""
+
 _INT8_LOW: Final = -128
 _INT8_HIGH: Final = 127
 _TYPES: Final = {schema.TensorType.INT8: "int8", schema.TensorType.FLOAT32: "float32"}
@@ -93,7 +96,9 @@ def to_float(saved_model: Path) -> bytes:
     return _converted(_converter(saved_model), saved_model)
 
 
-def to_int16_activations(saved_model: Path, samples: Iterable[npt.NDArray[np.float32]]) -> bytes:
+def to_int16_activations(
+    saved_model: Path, samples: Iterable[npt.NDArray[np.float32]], *, float_layers: str = ""
+) -> bytes:
     """Returns a model with int8 weights and int16 activations, float32 at its edges.
 
     No device runs this fast. What it draws better than the int8 model, that one loses in its activations.
@@ -101,6 +106,7 @@ def to_int16_activations(saved_model: Path, samples: Iterable[npt.NDArray[np.flo
     Args:
         saved_model: Folder of the SavedModel, with the signature `serve` for a single sample.
         samples: Real inputs without the batch dimension, float32.
+        float_layers: What the names of the layers begin with that stay float32, as in `quantize`.
 
     Raises:
         ConversionError: The converter fails.
@@ -111,7 +117,9 @@ def to_int16_activations(saved_model: Path, samples: Iterable[npt.NDArray[np.flo
         # DEPTH_TO_SPACE has no int16 kernel; in float it moves the same values.
         tf.lite.OpsSet.TFLITE_BUILTINS,
     ]
-    return _converted(converter, saved_model)
+    content = _converted(converter, saved_model)
+    kept = _operators_of(content, float_layers) if float_layers else []
+    return _mixed(converter, kept, saved_model) if kept else content
 
 
 def _converter(saved_model: Path) -> Any:
