@@ -63,9 +63,7 @@ class Stream:
         sizes, seen = [], []
         for number, start in enumerate(range(0, len(states), self.batch)):
             key = number % key_every == 0
-            encoder.begin(key=key)
-            sent = np.stack([encoder.add(state) for state in states[start : start + self.batch]])
-            payload = encoder.finish(_HEADER, interval_ms)
+            payload, sent = encoder.encode(states[start : start + self.batch], _HEADER, interval_ms, key=key)
             got, _, position = decoder.decode(payload, len(sent), _HEADER, None if key else position)
             if not np.array_equal(got, sent):
                 raise RuntimeError("the decoder gave other states than the encoder")

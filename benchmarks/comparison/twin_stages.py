@@ -10,6 +10,7 @@ import numpy as np
 from twin_edge.bundle import Bundle
 from twin_edge.cameras import Frame
 from twin_edge.images import Image
+from twin_edge.models import State
 from twin_edge.models.runtimes import Runtime
 from twin_edge.twin import Twin
 from twin_edge.twin.codec import PayloadEncoder
@@ -39,7 +40,7 @@ class TwinStages:
         self._state = self._twin.encode(self._view)
         self._rendering = self._twin.render(self._state)
         self._payloads = PayloadEncoder(bundle.codec)
-        self._payloads.begin(key=True)
+        self._waiting: list[State] = []
 
     @property
     def work(self) -> dict[str, Callable[[int], object]]:
@@ -63,10 +64,10 @@ class TwinStages:
 
     def code(self, _number: int) -> None:
         """Codes the state, and ends the payload when it has enough of them."""
-        self._payloads.add(self._state)
-        if self._payloads.count == PACKET_STATES:
-            self._payloads.finish(_HEADER, _INTERVAL_MS)
-            self._payloads.begin(key=False)
+        self._waiting.append(self._state)
+        if len(self._waiting) == PACKET_STATES:
+            self._payloads.encode(np.stack(self._waiting), _HEADER, _INTERVAL_MS, key=self._payloads.position is None)
+            self._waiting.clear()
 
     def render(self, _number: int) -> None:
         """Makes the rendering of the state."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_edge.errors import ConversionError
-from twin_edge.twin.codec.profile import Profile
+from twin_edge.twin.codec.coder import Numbers, Position, choose
+from twin_edge.twin.codec.order import FIRST, INTRA, KINDS, SHIFTS, turns
+from twin_edge.twin.codec.profile import Profile, Profiles
 from twin_edge.twin.codec.tables import (
     CONTEXTS,
     ESCAPE,
-    INTRA,
     LARGEST,
+    MAX_STEP,
     SYMBOLS,
     TOTAL,
     WEIGHT_ONE,
@@ -23,7 +25,7 @@ from twin_edge.twin.codec.tables import (
     Level,
 )
 
-LOSSES_DB: Final = (0.1, 0.4, 1.0, 2.1, 3.0, 3.8)
+LOSSES_DB: Final = (0.1, 0.4, 1.0, 2.1, 3.0, 3.8, 5.0)
 """What quantization may cost at each level, dB of PSNR."""
 TRADEOFF: Final = 0.1
 """Squared steps for a bit; measured: 0.05 to 0.15 are equally good, more is worse."""
@@ -32,9 +34,9 @@ _ROUNDS: Final = 5
 _CLUSTER_ROUNDS: Final = 8
 _HOLD: Final = 0.9
 """A value whose correlation with the last one is above this is best held: the zeros are worth more than the rest."""
-_MUCH_LESS: Final = 4
-"""Sixteenths by which the mean weight of a sparse sequence must be lower to be worth a mode of its own."""
-_MAX_STEP: Final = 255
+_TOGETHER: Final = (1, 2, 3, 8)
+"""States to a packet of a live camera: between them they have every way to be predicted."""
+_TOGETHER_SPARSE: Final = (1, 3)
 _PRIOR: Final = 8.0
 _INTRA_EVERY: Final = 4
 _RARELY: Final = 1e-3
@@ -56,7 +58,21 @@ class Recorded:
     states: States
     """int8 of shape (n, length), in time order."""
     sparse: bool = False
-    """Whether the frames are further apart than those of a live camera; such a sequence may get a mode of its own."""
+    """Whether the frames are far further apart than those of a live camera."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """States as a device sends them."""
+
+    states: States
+    """int8 of shape (n, length), in time order."""
+    together: int
+    """States to a packet."""
+    shift: int
+    """How much further apart they are than those of a live camera, as `order` has it."""
+    live: bool = False
+    """Whether a live camera's states are what this is."""
 
 
 def sensitivity(render: Callable[[States], Pixels], states: States, pose_values: int = 0) -> Reals:
@@ -110,23 +126,15 @@ class _Fit:
         self._mse = mse
         length = sequences[0].states.shape[1]
         means = np.clip(np.rint(np.concatenate([one.states for one in sequences]).mean(0)), -128, 127)
-        weights = [np.zeros(length, np.int64), _weights([one for one in sequences if not one.sparse], means)]
-        sparse = [one for one in sequences if one.sparse]
-        if sparse:
-            lower = _weights(sparse, means)
-            if (weights[1] - lower).mean() > _MUCH_LESS:
-                weights.append(lower)
-        self._sequences = [
-            (one.states.astype(np.int64), len(weights) - 1 if one.sparse else 1) for one in sequences
-        ]  # fmt: skip
+        self._streams = list(_streams(sequences))
         # Errors that are equally large in the picture for every value: the best there is at a given rate.
         self._targets = [mse * (10 ** (loss / 10) - 1) for loss in losses_db]
         self._usual = [float(np.sqrt(12 * target / length)) for target in self._targets]
         self._sizes = list(self._usual)
-        any_table = ((tuple([_TABLES // 2] * length),) * CONTEXTS,) * len(weights)
+        any_table = ((tuple([_TABLES // 2] * length),) * CONTEXTS,) * KINDS
         self._tables = CodecTables(
             tuple(int(n) for n in means),
-            tuple(tuple(int(n) for n in row) for row in weights),
+            tuple(tuple(int(n) for n in row) for row in _weights(self._streams, means)),
             tuple(_whole(row) for row in _laplace_family()),
             tuple(Level(self._steps(size), TRADEOFF, 0.0, 0.0, any_table) for size in self._sizes),
         )
@@ -162,58 +170,85 @@ class _Fit:
         return replace(level, steps=steps, bits=round(bits, 2), loss_db=round(float(loss), 3))
 
     def _steps(self, size: float) -> tuple[int, ...]:
-        steps = np.clip(np.rint(size / np.sqrt(self._importance)), 1, _MAX_STEP)
+        steps = np.clip(np.rint(size / np.sqrt(self._importance)), 1, MAX_STEP)
         return tuple(int(n) for n in steps)
 
     def _code(self, level: int) -> tuple[Reals, float, float]:
-        """Codes all sequences.
+        """Codes all streams.
 
         Returns:
-            How often each symbol was used, by mode, context and value; mean squared image error; mean bits of a state.
+            How often each symbol was used, by kind, context and value; mean squared image error and mean bits of a
+            state of a live camera.
         """
-        tables = self._tables
-        profiles = [Profile(tables, level, mode) for mode in range(len(tables.weights))]
-        alone = profiles[INTRA]
-        counts = np.zeros((len(profiles), CONTEXTS, tables.length, SYMBOLS))
+        profiles = Profiles(self._tables)
+        counts = np.zeros((KINDS, CONTEXTS, self._tables.length, SYMBOLS))
         error = bits = 0.0
-        coded = timed = 0
-        for states, mode in self._sequences:
-            profile, activity = profiles[mode], 0
-            last = tables.mean_state
-            for row, state in enumerate(states):
-                if row % _INTRA_EVERY == 0:
-                    steps, contexts, _ = alone.quantize(state, alone.predict(last), 0)
-                    _count(counts[INTRA], alone, steps, contexts)
-                    if row == 0:
-                        last = alone.reconstruct(alone.predict(last), steps)
-                        continue
-                predicted = profile.predict(last)
-                steps, contexts, activity = profile.quantize(state, predicted, activity >> 1)
-                cost = _count(counts[mode], profile, steps, contexts)
-                last = profile.reconstruct(predicted, steps)
-                error += float(self._importance @ ((state - last) ** 2))
-                coded += 1
-                if mode == 1:
-                    timed += 1
+        coded = 0
+        for stream in self._streams:
+            if stream.together == 1:
+                _count_alone(counts[INTRA], profiles(level, FIRST, 0), stream.states[::_INTRA_EVERY])
+            position: Position | None = None
+            for start in range(0, len(stream.states) - stream.together + 1, stream.together):
+                states = stream.states[start : start + stream.together]
+                chosen = choose(profiles, states, position, level, stream.shift)
+                cost = sum(_count(counts[one.turn.kind(stream.shift)], one) for one in chosen.numbers)
+                # The first ones are a key, and not what most packets are like.
+                if position is not None and stream.live:
+                    error += float(((states.astype(float) - chosen.decoded) ** 2 @ self._importance).sum())
                     bits += cost
-        return counts, error / max(coded, 1), bits / max(timed, 1)
+                    coded += len(states)
+                position = Position(chosen.decoded[-1], chosen.activity)
+        return counts, error / max(coded, 1), bits / max(coded, 1)
 
 
-def _weights(sequences: Sequence[Recorded], means: Reals) -> npt.NDArray[np.int64]:
-    """Returns how much of the distance to the mean is still there in the next state, sixteenths."""
-    last = np.concatenate([one.states[:-1] for one in sequences]) - means
-    now = np.concatenate([one.states[1:] for one in sequences]) - means
-    share = (last * now).sum(0) / np.maximum((last * last).sum(0), 1)
+def _streams(sequences: Sequence[Recorded]) -> Iterator[_Stream]:
+    """Yields the sequences as devices may send them: with many states to a packet or few, thinned out or not."""
+    for one in sequences:
+        if one.sparse:
+            yield from (_Stream(one.states, together, SHIFTS - 1) for together in _TOGETHER_SPARSE)
+            continue
+        yield from (_Stream(one.states, together, 0, live=True) for together in _TOGETHER)
+        for shift in range(1, SHIFTS):
+            thin = one.states[:: 1 << shift]
+            yield from (_Stream(thin, together, shift) for together in _TOGETHER_SPARSE)
+
+
+def _weights(streams: Sequence[_Stream], means: Reals) -> npt.NDArray[np.int64]:
+    """Returns how much of the known distance to the mean is still there, by kind and value, sixteenths."""
+    known_known, known_now = (np.zeros((KINDS, len(means))) for _ in range(2))
+    for stream in streams:
+        states = stream.states - means
+        starts = np.arange(0, len(states) - stream.together, stream.together)
+        for turn in turns(stream.together, key=False):
+            # The state before the packet is the first of each run here.
+            known = states[starts + turn.before + 1]
+            if turn.after is not None:
+                known = (known + states[starts + turn.after + 1]) / 2
+            kind = turn.kind(stream.shift)
+            known_known[kind] += (known * known).sum(0)
+            known_now[kind] += (known * states[starts + turn.place + 1]).sum(0)
+    share = known_now / np.maximum(known_known, 1)
     whole = np.clip(np.rint(share * WEIGHT_ONE), 0, WEIGHT_ONE).astype(np.int64)
-    return np.where(share > _HOLD, WEIGHT_ONE, whole)
+    weights: npt.NDArray[np.int64] = np.where(share > _HOLD, WEIGHT_ONE, whole)
+    weights[INTRA] = 0
+    return weights
 
 
-def _count(counts: Reals, profile: Profile, steps: list[int], contexts: list[int]) -> float:
+def _count_alone(counts: Reals, profile: Profile, states: States) -> None:
+    """Counts the symbols of states that nothing is known of, an array of shape (contexts, length, symbols)."""
+    for state in states.astype(np.int64):
+        steps, contexts, _ = profile.choose((state - profile.predict(state))[profile.sent], 0)
+        _count(counts, Numbers(FIRST, profile, steps, contexts))
+
+
+def _count(counts: Reals, numbers: Numbers) -> float:
     """Counts the symbols of a state, an array of shape (contexts, length, symbols); returns their bits."""
+    profile, steps, contexts = numbers.profile, numbers.counts, numbers.contexts
     if not steps:
         return 0.0
-    symbols = np.array([step + LARGEST if -LARGEST <= step <= LARGEST else ESCAPE for step in steps])
-    np.add.at(counts, (np.array(contexts), np.array(profile.sent), symbols), 1)
+    symbols = [step + LARGEST if -LARGEST <= step <= LARGEST else ESCAPE for step in steps]
+    # Every value is counted once, so that plain indexing does.
+    counts[contexts, profile.sent, symbols] += 1
     costs, indices = profile.tables.costs, profile.indices
     return sum(costs[indices[c][place]][s] for place, (c, s) in enumerate(zip(contexts, symbols, strict=True)))
 

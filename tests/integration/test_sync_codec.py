@@ -24,8 +24,10 @@ class Lossy:
         self.link = link
         self.lose = 0
         self.lost = []
+        self.decoded = {}
 
     def publish(self, packet):
+        self.decoded |= dict(zip(packet.seqs(), packet.states, strict=True))
         if self.lose:
             self.lose -= 1
             self.lost += packet.seqs()
@@ -50,15 +52,19 @@ class CodedDevice:
         self.sender = StateSender(self.sink, bundle, 1, SendingConfig(batch_ms=100))
         self.random = np.random.default_rng(1)
         self.state = np.zeros(bundle.manifest.state.length)
-        self.decoded = {}
+        self.sent = 0
+
+    @property
+    def decoded(self):
+        return self.sink.decoded
 
     def stream(self, count):
         due = time.monotonic()
         for _ in range(count):
             self.state += self.random.normal(size=len(self.state)) * 3 - self.state * 0.02
             state = np.clip(np.rint(self.state), -128, 127).astype(np.int8)
-            seq = len(self.decoded)
-            self.decoded[seq] = self.sender.send(state, seq, time.time_ns() // 1000, time.monotonic())
+            self.sender.put(state, self.sent, time.time_ns() // 1000, time.monotonic())
+            self.sent += 1
             due += 1 / FPS
             time.sleep(max(0.0, due - time.monotonic()))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from twin_converters.codec_tables import Recorded, fit
@@ -25,6 +27,7 @@ IMPORTANCE = np.geomspace(0.3, 0.003, LENGTH)
 MSE = 60.0
 
 
+@lru_cache(maxsize=1)
 def fitted() -> CodecTables:
-    """Returns tables with five levels and, beside the intra mode, one for live states and one for sparse ones."""
+    """Returns tables for live states and sparse ones."""
     return fit([Recorded(walk(200, 1)), Recorded(walk(400, 2)[::8], sparse=True)], IMPORTANCE, MSE)

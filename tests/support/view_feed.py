@@ -90,7 +90,8 @@ def packets_of(bundle, count, *, session=1, first=0, batch_ms=250.0, keys=(0,), 
     writer = PacketWriter(bundle.model_id, session, bundle.codec, batch_ms=batch_ms)
     packets, decoded = [], {}
     for place, state in enumerate(states):
-        written = writer.add(state, first + place, begin_us + 100_000 * place, key=place in keys)
-        decoded[first + place] = written.state
-        packets += written.packets
-    return packets + list(writer.flush()), decoded
+        packets += writer.put(state, first + place, begin_us + 100_000 * place, key=place in keys)
+    packets += writer.flush()
+    for packet in packets:
+        decoded |= dict(zip(packet.seqs(), packet.states, strict=True))
+    return packets, decoded

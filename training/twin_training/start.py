@@ -241,7 +241,8 @@ def _moving_encoder(
         np.asarray(off) / gain, np.asarray(changes, np.float32), np.ones(4, np.float32), _POSE_DAMPINGS
     )
     weights = np.concatenate([change.weights, latent.weights], axis=1) / gain[:, np.newaxis]
-    return Perceptron((reader, linear.LinearMap(weights, np.concatenate([change.bias, latent.bias]))))
+    exact = linear.LinearMap(weights, np.concatenate([change.bias, latent.bias]))
+    return Perceptron((reader, exact.with_weights(linear.snapped(weights), np.asarray(near, np.float32))))
 
 
 def _whitened(outputs: linear.Floats, coefficients: linear.Floats) -> linear.LinearMap:

@@ -169,25 +169,8 @@ class StateSender:
         """Bytes of the packets that were made, headers included."""
         return self.payload_bytes + HEADER_BYTES * self.packets
 
-    def send(self, state: State, seq: int, time_us: int, now_s: float) -> State:
-        """Takes a state, and sends what is ready.
-
-        Args:
-            state: int8 of shape (length,).
-            seq: Its number, u32.
-            time_us: When its frame was captured, microseconds since the epoch.
-            now_s: Monotonic time, seconds.
-
-        Returns:
-            The state as subscribers will have it, int8 of shape (length,).
-        """
-        key = self._wants_key(now_s)
-        written = self._writer.add(state, seq, time_us, key=key)
-        self._sent(written.packets, now_s, key=key)
-        return written.state
-
     def put(self, state: State, seq: int, time_us: int, now_s: float) -> None:
-        """Takes a state as `send` does, for less: it is coded when its packet ends, see `PacketWriter.put`.
+        """Takes a state, and sends the packets that are ready.
 
         Args:
             state: int8 of shape (length,); it must not be changed afterwards.

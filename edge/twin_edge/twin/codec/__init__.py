@@ -3,7 +3,7 @@
 from twin_edge.twin.codec.coder import PayloadDecoder, PayloadEncoder, Position
 from twin_edge.twin.codec.reader import PacketReader
 from twin_edge.twin.codec.tables import CodecTables, Level
-from twin_edge.twin.codec.writer import PacketWriter, Written
+from twin_edge.twin.codec.writer import PacketWriter
 
 __all__ = [
     "CodecTables",
@@ -13,5 +13,4 @@ __all__ = [
     "PayloadDecoder",
     "PayloadEncoder",
     "Position",
-    "Written",
 ]

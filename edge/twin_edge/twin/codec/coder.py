@@ -7,32 +7,40 @@ The format is docs/codec.md.
 from __future__ import annotations
 
 import binascii
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from twin_edge.errors import MessageError
 from twin_edge.twin.codec import rans
-from twin_edge.twin.codec.modes import Modes
+from twin_edge.twin.codec.order import FIRST, NEXT, SHIFTS, Turn, turns
 from twin_edge.twin.codec.profile import CLASSES, Ints, Profile, Profiles, States
-from twin_edge.twin.codec.tables import ESCAPED_BITS, ESCAPED_SIGN, INTRA, LARGEST, TOTAL, CodecTables
+from twin_edge.twin.codec.tables import ESCAPED_BITS, ESCAPED_SIGN, LARGEST, PRECISION_BITS, TOTAL, CodecTables
 
 MAX_STATES: Final = 64
 """States of one payload at most: it bounds what an untrusted payload can cost."""
 MAX_OFFSET_MS: Final = 0xFFFF
 
 _LEVEL_BITS: Final = 3
-_MODE_BITS: Final = 2
+_SHIFT_BITS: Final = 2
 _HALF_INTERVAL_BITS: Final = 8
 _SAME: Final = (0, TOTAL - TOTAL // 16)
 _OTHER: Final = (_SAME[1], TOTAL // 16)
 _SAME_TABLE: Final = tuple(zip(_SAME, _OTHER, strict=True))
 _SAME_SYMBOLS: Final = bytes(_SAME[1]) + b"\1" * _OTHER[1]
-_MODE_MEMORY: Final = 0.8
 _CUT_RATIO: Final = 1.3
 _CUT_BITS: Final = 8.0
-"""How much more a state must take with the last one known than without, before that counts as a cut."""
+"""How much more a state must take with the one before than without, before that counts as a cut."""
+_TRIED_EVERY: Final = 4
+"""Every so many payloads another shift is tried, which takes as long as coding one."""
+_TRIED_MEMORY: Final = 0.8
+_WORTH_BITS: Final = 32.0
+"""What another shift must have saved before it is taken: saying so takes as many bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +50,17 @@ class Position:
     state: States
     """The last decoded state, int8 of shape (length,)."""
     activity: int = 0
-    """How much there was to code in its frame, sixteenths of a step, faded."""
+    """How much there was to code in the state that was coded last, sixteenths of a step, faded."""
     level: int = 0
     """Level of the last payload."""
-    mode: int = 1
-    """Mode of the last payload."""
+    shift: int = 0
+    """Shift of the last payload, 0-3: how much further apart its states are than usual."""
     interval_ms: int = 0
     """Interval of the last payload that had one, milliseconds."""
 
 
 class PayloadEncoder:
     """Makes payloads out of states; for one thread.
-
-    The states of a payload are given one by one, and each is quantized at once.
 
     Args:
         tables: The tables of the bundle.
@@ -69,143 +75,91 @@ class PayloadEncoder:
         self.level = level
         self.position: Position | None = None
         self._profiles = Profiles(tables)
-        self._levels: dict[int, Modes] = {}
-        self._modes = range(1, len(tables.weights))
-        self._expected = [0.0] * len(tables.weights)
-        self._estimates: list[float] = []
-        self._reference = b""
-        self._coded: list[tuple[Profile, list[int], list[int]]] = []
-        """How each state is coded, its numbers of steps, and the context of each."""
-        self._decoded: list[States] = []
-        self._last: Ints = tables.mean_state
-        self._ended: Ints = self._last
-        """The state of `position`."""
-        self._foreseen: _Foreseen | None = None
-        self._key = True
-        self._now = Position(np.zeros(0, np.int8))
-        """Level, mode and interval of this payload."""
-        self._activity = 0
+        self._shift = 0
+        self._payloads = 0
+        self._saved = [0.0] * SHIFTS
+        """Bits that each shift has saved where it was tried, faded."""
 
-    @property
-    def count(self) -> int:
-        """States in the payload so far."""
-        return len(self._decoded)
-
-    def begin(self, *, key: bool) -> None:
-        """Begins a payload; one that was not finished is forgotten.
+    def cuts(self, states: States) -> list[bool]:
+        """Returns which of the next states have so little to do with the one before that a key is worth it.
 
         Args:
-            key: Whether it is to be decodable without any before it; the first one must be.
+            states: int8 of shape (n, length), in time order.
         """
-        before = self.position
-        self._coded, self._decoded = [], []
-        self._key = key
-        mode = min(self._modes, key=self._expected.__getitem__)
-        if key or before is None:
-            if not key:
-                raise ValueError("the first payload must be a key")
-            self._last, self._reference = self._profiles.tables.mean_state, b""
-            self._activity = 0
-            self._now = Position(np.zeros(0, np.int8), 0, self.level, mode)
-        else:
-            self._last, self._reference = self._ended, before.state.tobytes()
-            self._activity = before.activity
-            self._now = Position(before.state, before.activity, self.level, mode, before.interval_ms)
+        if self.position is None:
+            return [True] + (self._compare(states[:-1], states[1:]) if len(states) > 1 else [])
+        return self._compare(np.concatenate([self.position.state[np.newaxis], states[:-1]]), states)
 
-    def is_cut(self, state: States) -> bool:
-        """Returns whether a state has so little to do with the last one that a key is worth it."""
-        if not self._decoded and self.position is None:
-            return True
-        self._foreseen = self._foresee(state, self.level, self._last if self._decoded else self._ended)
-        alone, *others = self._estimates = self._foreseen.estimate()
-        return min(others) > _CUT_RATIO * alone + _CUT_BITS
-
-    def add(self, state: States) -> States:
-        """Takes the next state of the payload.
+    def encode(self, states: States, header: bytes, interval_ms: int = 0, *, key: bool) -> tuple[bytes, States]:
+        """Makes the next payload.
 
         Args:
-            state: int8 of shape (length,).
+            states: int8 of shape (n, length), in time order; 1 to 64 of them.
+            header: What the payload's check covers beside the states.
+            interval_ms: Milliseconds between the states, 0-65535; without meaning for a single one.
+            key: Whether it is to be decodable without any before it; the first one must be.
 
         Returns:
-            What subscribers will see, int8 of shape (length,).
+            The payload; what subscribers will see, int8 of shape (n, length), read-only.
         """
-        intra = self._key and not self._decoded
-        now, mode = self._now, INTRA if intra else self._now.mode
-        foreseen = self._foreseen
-        if foreseen is None or not foreseen.holds(state, now.level, self._last):
-            foreseen = self._foresee(state, now.level, self._last)
-        profile = self._profiles(now.level, mode)
-        counts, contexts, activity = profile.choose(foreseen.differences[mode], 0 if intra else self._activity >> 1)
-        self._coded.append((profile, counts, contexts))
-        if len(self._modes) > 1 and not intra:
-            self._compare_modes(self._estimates or foreseen.estimate())
-        self._estimates, self._foreseen = [], None
-        self._last = foreseen.modes.reconstruct(foreseen.predicted[mode], counts)
-        self._activity = 0 if intra else activity
-        decoded = self._last.astype(np.int8)
-        self._decoded.append(decoded)
-        return decoded
+        before = self.position
+        if before is None and not key:
+            raise ValueError("the first payload must be a key")
+        if key:
+            before = None
+        coded = self._code(states, before, self._shift)
+        self._payloads += 1
+        if self._payloads % _TRIED_EVERY == 0:
+            coded = self._try_another(states, before, coded)
+        interval_ms = (0 if before is None else before.interval_ms) if len(states) == 1 else interval_ms
+        decoded = coded.decoded
+        self.position = Position(decoded[-1], coded.activity, self.level, self._shift, interval_ms)
+        check = _check(header, before, self.position, decoded)
+        return rans.encode(_head(before, self.position, len(states)) + coded.steps, check), decoded
 
-    def finish(self, header: bytes, interval_ms: int = 0) -> bytes:
-        """Ends the payload.
+    def _code(self, states: States, before: Position | None, shift: int) -> _Coded:
+        chosen = choose(self._profiles, states, before, self.level, shift)
+        # All at once, and not with each state: a processor that does other things in between is slow to begin.
+        steps = [step for one in chosen.numbers for step in _steps(one)]
+        return _Coded(steps, chosen.decoded, chosen.activity)
 
-        Args:
-            header: What the payload's check covers beside the states.
-            interval_ms: Milliseconds between its states, 0-65535; without meaning for a single one.
-        """
-        before, now = self.position, self._now
-        alone = self.count == 1
-        interval_ms = now.interval_ms if alone else interval_ms
-        head = []
-        same = before is not None and (before.level, before.mode, before.interval_ms) == (
-            now.level, now.mode, interval_ms,
-        )  # fmt: skip
-        if not self._key:
-            head.append(_SAME if same else _OTHER)
-        if self._key or not same:
-            head += [rans.raw_bits(now.level, _LEVEL_BITS), rans.raw_bits(now.mode, _MODE_BITS)]
-            if not alone:
-                head += [rans.raw_bits(byte, _HALF_INTERVAL_BITS) for byte in divmod(interval_ms, 256)]
-        self.position = Position(self._decoded[-1], self._activity, now.level, now.mode, interval_ms)
-        self._ended = self._last
-        check = _check(header, self._reference, self.position, np.stack(self._decoded))
-        # All at once, and not with each frame: a processor that does other things in between is slow to begin.
-        steps = [step for profile, counts, contexts in self._coded for step in _steps(profile, counts, contexts)]
-        return rans.encode(head + steps, check)
+    def _try_another(self, states: States, before: Position | None, coded: _Coded) -> _Coded:
+        """Tries a shift next to the one in use, and takes it if it has saved enough."""
+        other = self._shift + (1 if self._payloads // _TRIED_EVERY % 2 else -1)
+        if not 0 <= other < SHIFTS:
+            return coded
+        tried = self._code(states, before, other)
+        self._saved[other] = _TRIED_MEMORY * self._saved[other] + coded.bits - tried.bits
+        if self._saved[other] < _WORTH_BITS:
+            return coded
+        self._shift, self._saved = other, [0.0] * SHIFTS
+        return tried
 
-    def _foresee(self, state: States, level: int, last: Ints) -> _Foreseen:
-        if level not in self._levels:
-            self._levels[level] = Modes(self._profiles.tables, level)
-        return _Foreseen(self._levels[level], state, level, last)
-
-    def _compare_modes(self, estimates: list[float]) -> None:
-        for mode in self._modes:
-            self._expected[mode] = _MODE_MEMORY * self._expected[mode] + (1 - _MODE_MEMORY) * estimates[mode]
+    def _compare(self, known: States, states: States) -> list[bool]:
+        """Returns which states would take far fewer bits without the known one than with it."""
+        after, alone = (self._profiles(self.level, turn, self._shift) for turn in (NEXT, FIRST))
+        wanted = states.astype(np.int64)
+        with_it = _estimate(wanted - after.predict(known.astype(np.int64)), after)
+        without = _estimate(wanted - alone.predict(known.astype(np.int64)), alone)
+        cut: list[bool] = (with_it > _CUT_RATIO * without + _CUT_BITS).tolist()
+        return cut
 
 
-class _Foreseen:
-    """A state beside what all modes of a level expect after another one.
+@dataclass(frozen=True)
+class _Coded:
+    """States as they would go into a payload."""
 
-    Attributes:
-        modes: The modes.
-        predicted: What they expect of the values that are sent, int64 of shape (modes, values).
-        differences: How far the state is from that.
-    """
+    steps: list[tuple[int, int]]
+    """What the entropy coder takes."""
+    decoded: States
+    """What subscribers would see, int8 of shape (n, length)."""
+    activity: int
+    """Activity at the end."""
 
-    def __init__(self, modes: Modes, state: States, level: int, last: Ints) -> None:
-        self._key = (state, level, last)
-        self.modes = modes
-        self.predicted = modes.predict(modes.sent(last))
-        self.differences: Ints = modes.sent(state) - self.predicted
-
-    def holds(self, state: States, level: int, last: Ints) -> bool:
-        """Returns whether it is about this state, level and last state: the same objects."""
-        mine = self._key
-        return mine[0] is state and mine[1] == level and mine[2] is last
-
-    def estimate(self) -> list[float]:
-        """Returns about how many bits the state would take, by mode."""
-        return self.modes.estimate(self.differences)
+    @cached_property
+    def bits(self) -> float:
+        """Bits that the steps take."""
+        return PRECISION_BITS * len(self.steps) - sum(math.log2(frequency) for _, frequency in self.steps)
 
 
 class PayloadDecoder:
@@ -240,46 +194,152 @@ class PayloadDecoder:
             raise MessageError(f"a payload with {count} states")
         coder = rans.Decoder(payload)
         now = self._head(coder, count, before)
-        key = before is None
-        last = self._profiles.tables.mean_state if before is None else before.state.astype(np.int64)
-        activity = 0 if before is None else before.activity
-        states = np.empty((count, len(last)), np.int8)
-        for row in range(count):
-            intra = key and row == 0
-            profile = self._profiles(now.level, INTRA if intra else now.mode)
-            counts, activity = coder.counts(profile.rows, CLASSES, 0 if intra else activity >> 1)
-            last = profile.reconstruct(profile.predict(last), counts)
-            activity = 0 if intra else activity
-            states[row] = last
-        reference = b"" if before is None else before.state.tobytes()
-        after = Position(states[-1], activity, now.level, now.mode, now.interval_ms)
-        if not coder.end(_check(header, reference, after, states)):
+
+        def read(_turn: Turn, profile: Profile, _predicted: Ints, activity: int) -> tuple[list[int], int]:
+            return coder.counts(profile.rows, CLASSES, activity)
+
+        states, activity = _follow(self._profiles, count, before, now.level, now.shift, read)
+        after = Position(states[-1], activity, now.level, now.shift, now.interval_ms)
+        if not coder.end(_check(header, before, after, states)):
             raise MessageError("a payload has been changed, or follows another state")
-        states.flags.writeable = False
         return states, tuple(row * now.interval_ms for row in range(count)), after
 
     def _head(self, coder: rans.Decoder, count: int, before: Position | None) -> Position:
-        """Reads level, mode and interval."""
+        """Reads level, shift and interval."""
         tables = self._profiles.tables
         state = tables.mean_state.astype(np.int8)
         if before is not None and coder.symbol(_SAME_SYMBOLS, *_SAME_TABLE) == 0:
             if (count - 1) * before.interval_ms > MAX_OFFSET_MS:
                 raise MessageError("a payload lasts longer than 65535 ms")
             return before
-        level, mode = coder.raw_bits(_LEVEL_BITS), coder.raw_bits(_MODE_BITS)
+        level, shift = coder.raw_bits(_LEVEL_BITS), coder.raw_bits(_SHIFT_BITS)
         interval = 0 if before is None else before.interval_ms
         if count > 1:
             interval = coder.raw_bits(_HALF_INTERVAL_BITS) * 256 + coder.raw_bits(_HALF_INTERVAL_BITS)
-        if level >= len(tables.levels) or not 1 <= mode < len(tables.weights):
-            raise MessageError(f"a payload has the unknown level {level} or mode {mode}")
+        if level >= len(tables.levels):
+            raise MessageError(f"a payload has the unknown level {level}")
         if (count - 1) * interval > MAX_OFFSET_MS:
             raise MessageError("a payload lasts longer than 65535 ms")
-        return Position(state, 0, level, mode, interval)
+        return Position(state, 0, level, shift, interval)
 
 
-def _steps(profile: Profile, counts: list[int], contexts: list[int]) -> list[tuple[int, int]]:
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Numbers of steps of one state."""
+
+    turn: Turn
+    """Which state it is."""
+    profile: Profile
+    """What it is coded with."""
+    counts: list[int]
+    """How many steps each value that is sent is from what is expected."""
+    contexts: list[int]
+    """The context of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The encoder's choice for the states of a payload."""
+
+    numbers: list[Numbers]
+    """Numbers of steps, in the order of coding."""
+    decoded: States
+    """What subscribers will see, int8 of shape (n, length), read-only."""
+    activity: int
+    """Activity at the end."""
+
+
+def choose(profiles: Profiles, states: States, before: Position | None, level: int, shift: int) -> Chosen:
+    """Chooses numbers of steps: small error for few bits.
+
+    Args:
+        profiles: The tables.
+        states: States of a payload, int8 of shape (n, length).
+        before: Where the chain has come to; None for a key.
+        level: Level of the payload.
+        shift: Its shift.
+    """
+    true = states.astype(np.int64)
+    numbers: list[Numbers] = []
+
+    def counts_of(turn: Turn, profile: Profile, predicted: Ints, activity: int) -> tuple[list[int], int]:
+        counts, contexts, activity = profile.choose((true[turn.place] - predicted)[profile.sent], activity)
+        numbers.append(Numbers(turn, profile, counts, contexts))
+        return counts, activity
+
+    decoded, activity = _follow(profiles, len(states), before, level, shift, counts_of)
+    return Chosen(numbers, decoded, activity)
+
+
+def _follow(
+    profiles: Profiles,
+    count: int,
+    before: Position | None,
+    level: int,
+    shift: int,
+    counts_of: Callable[[Turn, Profile, Ints, int], tuple[list[int], int]],
+) -> tuple[States, int]:
+    """Goes through the states of a payload in the order of coding: what encoder and decoder do alike.
+
+    Args:
+        profiles: The tables.
+        count: States of the payload.
+        before: Where the chain has come to; None for a key.
+        level: Level of the payload.
+        shift: Its shift.
+        counts_of: Given a turn, its profile, what is predicted and the activity, returns the numbers of steps and the
+            activity after them.
+
+    Returns:
+        The decoded states, int8 of shape (count, length), read-only, and the activity at the end.
+    """
+    mean = profiles.tables.mean_state
+    known = {-1: mean if before is None else before.state.astype(np.int64)}
+    activity = 0 if before is None else before.activity
+    for turn in turns(count, key=before is None):
+        profile = profiles(level, turn, shift)
+        if turn.is_intra:
+            reference, activity = mean, 0
+        else:
+            reference = known[turn.before]
+            if turn.after is not None:
+                reference = (reference + known[turn.after] + 1) >> 1
+        predicted = profile.predict(reference)
+        counts, activity = counts_of(turn, profile, predicted, activity >> 1)
+        if turn.is_intra:
+            activity = 0
+        known[turn.place] = profile.reconstruct(predicted, counts)
+    states = np.empty((count, len(mean)), np.int8)
+    for place in range(count):
+        states[place] = known[place]
+    states.flags.writeable = False
+    return states, activity
+
+
+def _head(before: Position | None, now: Position, count: int) -> list[tuple[int, int]]:
+    """Returns what the entropy coder takes for level, shift and interval."""
+    same = before is not None and (before.level, before.shift, before.interval_ms) == (
+        now.level, now.shift, now.interval_ms,
+    )  # fmt: skip
+    head = [] if before is None else [_SAME if same else _OTHER]
+    if not same:
+        head += [rans.raw_bits(now.level, _LEVEL_BITS), rans.raw_bits(now.shift, _SHIFT_BITS)]
+        if count > 1:
+            head += [rans.raw_bits(byte, _HALF_INTERVAL_BITS) for byte in divmod(now.interval_ms, 256)]
+    return head
+
+
+def _estimate(differences: Ints, profile: Profile) -> npt.NDArray[np.float64]:
+    """Returns about how many bits differences from what is expected would take, by row."""
+    sizes = np.abs(differences[:, profile.sent]) / (profile.steps[profile.sent] / 2)
+    bits: npt.NDArray[np.float64] = np.log2(sizes + 1.0).sum(1)
+    return bits
+
+
+def _steps(numbers: Numbers) -> list[tuple[int, int]]:
     """Returns what the entropy coder takes for a state: one step for each value, and raw bits behind an escape."""
-    slots = profile.slots(counts, contexts)
+    counts = numbers.counts
+    slots = numbers.profile.slots(counts, numbers.contexts)
     if not counts or (max(counts) <= LARGEST and min(counts) >= -LARGEST):
         return slots
     steps = []
@@ -291,7 +351,8 @@ def _steps(profile: Profile, counts: list[int], contexts: list[int]) -> list[tup
     return steps
 
 
-def _check(header: bytes, reference: bytes, after: Position, states: States) -> int:
+def _check(header: bytes, before: Position | None, after: Position, states: States) -> int:
     """Returns the CRC-16 (polynomial 0x1021, beginning with 0) of all that a payload depends on and gives."""
-    settings = bytes((after.level, after.mode, *divmod(after.interval_ms, 256)))
+    reference = b"" if before is None else before.state.tobytes()
+    settings = bytes((after.level, after.shift, *divmod(after.interval_ms, 256)))
     return binascii.crc_hqx(header + reference + settings + states.tobytes(), 0)

@@ -10,7 +10,17 @@ from typing import Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from twin_edge.twin.codec.tables import ACTIVITY_ONE, ESCAPE, ESCAPED_BITS, FADING, LARGEST, CodecTables, Slots
+from twin_edge.twin.codec.order import SCALE_BITS, Turn
+from twin_edge.twin.codec.tables import (
+    ACTIVITY_ONE,
+    ESCAPE,
+    ESCAPED_BITS,
+    FADING,
+    LARGEST,
+    MAX_STEP,
+    CodecTables,
+    Slots,
+)
 
 ROUND: Final = 8
 WEIGHT_BITS: Final = 4
@@ -29,31 +39,29 @@ _Entry = TypeVar("_Entry")
 
 
 class Profile:
-    """One level and mode of the tables, laid out for coding.
+    """One level of the tables and one kind of prediction, laid out for coding.
 
     Args:
         tables: All tables.
         level: Which level, from 0.
-        mode: Which mode, from 0.
+        kind: Which kind, from 0.
+        scale: How large the steps are, sixteenths of those of the level, at least 1.
     """
 
-    def __init__(self, tables: CodecTables, level: int, mode: int) -> None:
+    def __init__(self, tables: CodecTables, level: int, kind: int, scale: int) -> None:
         chosen = tables.levels[level]
         self.tables = tables
         self.tradeoff = chosen.tradeoff
         self.sent = [j for j, step in enumerate(chosen.steps) if step]
-        self.steps = np.array(chosen.steps, np.int64)
-        self.weights = np.where(self.steps > 0, np.array(tables.weights[mode], np.int64), 0)
+        steps = np.array(chosen.steps, np.int64)
+        scaled = np.clip((steps * scale + (1 << SCALE_BITS >> 1)) >> SCALE_BITS, 1, MAX_STEP)
+        self.steps = np.where(steps > 0, scaled, 0)
+        self.weights = np.where(steps > 0, np.array(tables.weights[kind], np.int64), 0)
         means = tables.mean_state
         self._offsets: Ints = (means << WEIGHT_BITS) - self.weights * means + ROUND
         self._sent_steps = self.steps[self.sent]
         self._all_sent = len(self.sent) == tables.length
-        self.indices = [[row[j] for j in self.sent] for row in chosen.tables[mode]]
-
-    @cached_property
-    def divisors(self) -> npt.NDArray[np.float64]:
-        """The steps of the values that are sent, float64."""
-        return self.steps[self.sent].astype(np.float64)
+        self.indices = [[row[j] for j in self.sent] for row in chosen.tables[kind]]
 
     @cached_property
     def rows(self) -> list[list[Slots]]:
@@ -172,7 +180,7 @@ def _by_steps(entries: Sequence[_Entry], escape: _Entry) -> tuple[_Entry, ...]:
 
 
 class Profiles:
-    """All levels and modes of the tables, laid out when they are first used.
+    """All levels and kinds of the tables, laid out when they are first used.
 
     Args:
         tables: The tables of the bundle.
@@ -180,10 +188,11 @@ class Profiles:
 
     def __init__(self, tables: CodecTables) -> None:
         self.tables = tables
-        self._made: dict[tuple[int, int], Profile] = {}
+        self._made: dict[tuple[int, int, int], Profile] = {}
 
-    def __call__(self, level: int, mode: int) -> Profile:
-        """Returns one of them."""
-        if (level, mode) not in self._made:
-            self._made[level, mode] = Profile(self.tables, level, mode)
-        return self._made[level, mode]
+    def __call__(self, level: int, turn: Turn, shift: int) -> Profile:
+        """Returns what codes a state whose turn it is, in a payload of this level and shift."""
+        wanted = level, turn.kind(shift), turn.scale
+        if wanted not in self._made:
+            self._made[wanted] = Profile(self.tables, *wanted)
+        return self._made[wanted]

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from twin_edge import strict_json
 from twin_edge.bundle.checks import Item
 from twin_edge.errors import IntegrityError, ManifestError
+from twin_edge.twin.codec.order import INTRA, KINDS
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 MAX_TABLES_BYTES: Final = 256 * 1024
 _INDEX: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
 """One character for the number of a table."""
@@ -41,13 +42,9 @@ CONTEXTS: Final = 5
 """How active the frame has been so far: classes."""
 MAX_TABLES: Final = len(_INDEX)
 MAX_LEVELS: Final = 8
-MAX_MODES: Final = 4
 WEIGHT_ONE: Final = 16
-"""The weight of a predictor that holds the last value."""
-INTRA: Final = 0
-"""The mode that predicts every value by its mean: all weights are 0."""
-
-_MAX_STEP: Final = 255
+"""The weight of a predictor that holds the value it is given."""
+MAX_STEP: Final = 255
 
 
 Slots = list[tuple[int | None, int, int, int]]
@@ -68,7 +65,7 @@ class Level:
     loss_db: float
     """Mean PSNR that quantization cost there, dB, 0-100."""
     tables: tuple[tuple[tuple[int, ...], ...], ...]
-    """Number of the frequency table, by mode, context and value."""
+    """Number of the frequency table, by kind of prediction, context and value; see `order.KINDS`."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +75,8 @@ class CodecTables:
     means: tuple[int, ...]
     """Mean of each state value, int8; its number is the state length."""
     weights: tuple[tuple[int, ...], ...]
-    """By mode (2-4) and value: what part of the last value's distance to the mean is expected again, sixteenths, 0-16.
-    Mode 0 has zeros only."""
+    """By kind of prediction (9) and value: what part of the known value's distance to the mean is expected again,
+    sixteenths, 0-16. Kind 0 has zeros only: it predicts the mean."""
     frequencies: tuple[tuple[int, ...], ...]
     """Frequencies of the 32 symbols, each 1 or more, 4096 in all; 1-62 tables."""
     levels: tuple[Level, ...]
@@ -160,7 +157,7 @@ class CodecTables:
         item.only("schema", "means", "weights", "frequencies", "levels")
         item["schema"].whole(low=SCHEMA, high=SCHEMA)
         weights = tuple(
-            _wholes(row, length, low=0, high=WEIGHT_ONE) for row in item["weights"].list(least=2, most=MAX_MODES)
+            _wholes(row, length, low=0, high=WEIGHT_ONE) for row in item["weights"].list(least=KINDS, most=KINDS)
         )
         if any(weights[INTRA]):
             raise ManifestError("'codec.weights[0]' must be zeros")
@@ -174,7 +171,7 @@ class CodecTables:
             weights,
             frequencies,
             tuple(
-                _level(entry, length, modes=len(weights), tables=len(frequencies))
+                _level(entry, length, tables=len(frequencies))
                 for entry in item["levels"].list(least=1, most=MAX_LEVELS)
             ),
         )
@@ -186,20 +183,20 @@ def _level_to_json(level: Level) -> dict[str, Any]:
         "tradeoff": level.tradeoff,
         "bits": level.bits,
         "loss_db": level.loss_db,
-        "tables": [["".join(_INDEX[n] for n in row) for row in mode] for mode in level.tables],
+        "tables": [["".join(_INDEX[n] for n in row) for row in kind] for kind in level.tables],
     }
 
 
-def _level(item: Item, length: int, *, modes: int, tables: int) -> Level:
+def _level(item: Item, length: int, *, tables: int) -> Level:
     item.only("steps", "tradeoff", "bits", "loss_db", "tables")
     return Level(
-        _wholes(item["steps"], length, low=0, high=_MAX_STEP),
+        _wholes(item["steps"], length, low=0, high=MAX_STEP),
         item["tradeoff"].number(low=0, high=10),
         item["bits"].number(low=0, high=1e5),
         item["loss_db"].number(low=0, high=100),
         tuple(
-            tuple(_indices(row, length, tables) for row in mode.list(least=CONTEXTS, most=CONTEXTS))
-            for mode in item["tables"].list(least=modes, most=modes)
+            tuple(_indices(row, length, tables) for row in kind.list(least=CONTEXTS, most=CONTEXTS))
+            for kind in item["tables"].list(least=KINDS, most=KINDS)
         ),
     )
 

@@ -26,7 +26,7 @@ State = npt.NDArray[np.int8]
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A state that is not coded yet, see `PacketWriter.put`."""
+    """A state that is not coded yet."""
 
     state: State
     seq: int
@@ -35,18 +35,11 @@ class _Waiting:
     level: int
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What came of a state."""
-
-    state: State
-    """The state as subscribers will have it, int8 of shape (length,)."""
-    packets: tuple[Packet, ...]
-    """Packets that are ready to be sent, in this order."""
-
-
 class PacketWriter:
     """Turns states into packets; for one thread.
+
+    A packet is coded when it is complete: what comes later helps to predict what came before, and coding many states at
+    once takes a processor that does other things in between far less time.
 
     Args:
         model: First four bytes of the bundle's digest, as in a packet.
@@ -64,138 +57,98 @@ class PacketWriter:
         self._session = session
         self.batch_ms = batch_ms
         self._encoder = None if tables is None else PayloadEncoder(tables)
-        self._uncoded: list[_Waiting] = []
-        self._states: list[State] = []
-        self._times: list[int] = []
-        self._flags = Flags.NONE
-        self._seq = 0
+        self._waiting: list[_Waiting] = []
         self._spacing_us = 0
         self._cut_us = 0
         self.level = 0
 
     @property
-    def _batch_us(self) -> float:
-        return self.batch_ms * _MS
-
-    @property
     def waiting(self) -> int:
         """States that wait for others."""
-        return len(self._times) + len(self._uncoded)
+        return len(self._waiting)
 
     def put(self, state: State, seq: int, time_us: int, *, key: bool = False) -> tuple[Packet, ...]:
-        """Takes the next state as `add` does, but codes it only when its packet ends.
-
-        The packets are the same. Only one that ends early, because a cut begins another, is ready up to `batch_ms`
-        later. Coding many states at once takes a processor that does other things in between far less time.
+        """Takes the next state.
 
         Args:
             state: int8 of shape (length,); it must not be changed afterwards.
-            seq: See `add`.
-            time_us: See `add`.
-            key: See `add`.
+            seq: Its number, u32, one more than that of the state before, modulo 2**32, unless `key`.
+            time_us: When its frame was captured, microseconds since the epoch.
+            key: Whether it must begin a key packet.
 
         Returns:
             The packets that are ready to be sent, in this order.
         """
-        ends = key or self._encoder is None or self._ends(time_us)
-        self._uncoded.append(_Waiting(state, seq, time_us, key, self.level))
-        return self._code_waiting() if ends else ()
-
-    def add(self, state: State, seq: int, time_us: int, *, key: bool = False) -> Written:
-        """Takes the next state.
-
-        Args:
-            state: int8 of shape (length,).
-            seq: Its number, u32, one more than that of the state before, modulo 2**32, unless `key`.
-            time_us: When its frame was captured, microseconds since the epoch.
-            key: Whether it must begin a key packet.
-        """
-        packets = self._code_waiting()
-        written = self._add(_Waiting(state, seq, time_us, key, self.level))
-        return Written(written.state, packets + written.packets)
+        ended = () if not self._waiting or (not key and self._fits(time_us)) else self.flush()
+        if self._waiting:
+            self._spacing_us = time_us - self._waiting[-1].time_us
+        self._waiting.append(_Waiting(state, seq, time_us, key, self.level))
+        return ended + self.flush() if self._is_full(time_us) else ended
 
     def flush(self) -> tuple[Packet, ...]:
         """Returns the packets of the states that wait, nothing when none does."""
-        packets = self._code_waiting()
-        return (*packets, self._finish()) if self._times else packets
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return ()
+        begins = self._begins(waiting)
+        ends = [*(row for row, _ in begins[1:]), len(waiting)]
+        return tuple(self._packet(waiting[row:end], flags) for (row, flags), end in zip(begins, ends, strict=True))
 
-    def _code_waiting(self) -> tuple[Packet, ...]:
-        uncoded, self._uncoded = self._uncoded, []
-        packets: list[Packet] = []
-        for one in uncoded:
-            packets += self._add(one).packets
-        return tuple(packets)
+    def _is_full(self, time_us: int) -> bool:
+        """Returns whether the packet is complete, because the next state would come too late for it."""
+        batch_us = self.batch_ms * _MS
+        passed_us = time_us - self._waiting[0].time_us
+        return not batch_us or len(self._waiting) >= MAX_STATES or passed_us + self._spacing_us > batch_us
 
-    def _ends(self, time_us: int) -> bool:
-        """Returns whether a state ends the packet that waits, or its own, if nothing is cut."""
-        times = self._times + [one.time_us for one in self._uncoded]
-        if not times:
-            return not self._batch_us or self._spacing_us > self._batch_us
-        passed_us, spacing_us = time_us - times[0], time_us - times[-1]
-        full = len(times) + 1 >= MAX_STATES or passed_us + spacing_us > self._batch_us
-        return full or not self._fits(times, time_us)
-
-    def _add(self, one: _Waiting) -> Written:
-        state, time_us, packets = one.state, one.time_us, []
-        first = self._encoder is not None and self._encoder.position is None and not self._times
-        flags = Flags.KEY if one.key or first else Flags.NONE
-        if not flags and self._cuts(state, time_us):
-            flags, self._cut_us = Flags.KEY | Flags.SCENE_CUT, time_us
-        if self._times and (flags or not self._fits(self._times, time_us)):
-            packets.append(self._finish())
-        if self._times:
-            self._spacing_us = time_us - self._times[-1]
-        else:
-            self._flags, self._seq = flags, one.seq
-            if self._encoder is not None:
-                self._encoder.level = one.level
-                self._encoder.begin(key=bool(flags))
-        decoded = state.copy() if self._encoder is None else self._encoder.add(state)
-        self._states.append(decoded)
-        self._times.append(time_us)
-        full = len(self._times) >= MAX_STATES
-        if full or time_us - self._times[0] + self._spacing_us > self._batch_us or not self._batch_us:
-            packets.append(self._finish())
-        return Written(decoded, tuple(packets))
-
-    def _cuts(self, state: State, time_us: int) -> bool:
-        encoder = self._encoder
-        if encoder is None:
-            return False
-        apart = not 0 <= time_us - self._cut_us < _CUTS_APART_US
-        return apart and encoder.is_cut(state)
-
-    def _fits(self, times: list[int], time_us: int) -> bool:
+    def _fits(self, time_us: int) -> bool:
         """Returns whether a state is where even spacing puts it after those that wait."""
-        passed_us = time_us - times[0]
-        if time_us < times[-1] or passed_us > MAX_OFFSET_MS * _MS:
+        waiting = self._waiting
+        passed_us = time_us - waiting[0].time_us
+        if time_us < waiting[-1].time_us or passed_us > MAX_OFFSET_MS * _MS:
             return False
-        if self._encoder is None or len(times) == 1:
+        if self._encoder is None or len(waiting) == 1:
             return True
-        spacing_us = (times[-1] - times[0]) / (len(times) - 1)
-        off_us = abs(passed_us - spacing_us * len(times))
+        spacing_us = (waiting[-1].time_us - waiting[0].time_us) / (len(waiting) - 1)
+        off_us = abs(passed_us - spacing_us * len(waiting))
         return off_us <= max(_TOLERANCE_US, _TOLERANCE_SHARE * spacing_us)
 
-    def _finish(self) -> Packet:
-        times, count, encoder = self._times, len(self._times), self._encoder
-        states = np.stack(self._states)
-        offsets = tuple((time - times[0]) // _MS for time in times)
+    def _begins(self, waiting: list[_Waiting]) -> list[tuple[int, Flags]]:
+        """Returns which of the states begin a packet, the first one always, and with which flags."""
+        encoder = self._encoder
+        if encoder is None:
+            return [(0, Flags.KEY if waiting[0].key else Flags.NONE)]
+        encoder.level = waiting[0].level
+        begins = [(0, Flags.KEY if waiting[0].key or encoder.position is None else Flags.NONE)]
+        for row, cut in enumerate(encoder.cuts(np.stack([one.state for one in waiting]))):
+            time_us = waiting[row].time_us
+            if cut and not (row == 0 and begins[0][1]) and not 0 <= time_us - self._cut_us < _CUTS_APART_US:
+                self._cut_us = time_us
+                begin = row, Flags.KEY | Flags.SCENE_CUT
+                begins = [begin] if row == 0 else [*begins, begin]
+        return begins
+
+    def _packet(self, waiting: list[_Waiting], flags: Flags) -> Packet:
+        first, encoder = waiting[0], self._encoder
+        states = np.stack([one.state for one in waiting])
+        times = [one.time_us for one in waiting]
+        offsets = tuple((time_us - first.time_us) // _MS for time_us in times)
         payload, codec = b"", Codec.RAW
         if encoder is not None:
-            codec = Codec.DELTA
-            interval_ms = self._interval_ms(encoder) if count > 1 else 0
-            offsets = tuple(interval_ms * row for row in range(count))
-            header = PacketHeader(self._flags, codec, count, self._model, self._session, self._seq, times[0])
-            payload = encoder.finish(checked_header(header), interval_ms)
-        self._states, self._times = [], []
+            codec, encoder.level = Codec.DELTA, first.level
+            interval_ms = self._interval_ms(encoder, times) if len(times) > 1 else 0
+            offsets = tuple(interval_ms * row for row in range(len(times)))
+            header = PacketHeader(flags, codec, len(times), self._model, self._session, first.seq, first.time_us)
+            key = bool(flags & Flags.KEY)
+            payload, states = encoder.encode(states, checked_header(header), interval_ms, key=key)
         return Packet(
-            self._model, self._session, self._seq, times[0], states, offsets, self._flags, codec, payload
+            self._model, self._session, first.seq, first.time_us, states, offsets, flags, codec, payload
         )  # fmt: skip
 
-    def _interval_ms(self, encoder: PayloadEncoder) -> int:
+    @staticmethod
+    def _interval_ms(encoder: PayloadEncoder, times: list[int]) -> int:
         """Returns the interval of the packet: that of the last one when it does as well, because it costs nothing."""
-        gaps = len(self._times) - 1
-        exact_ms = (self._times[-1] - self._times[0]) / gaps / _MS
+        gaps = len(times) - 1
+        exact_ms = (times[-1] - times[0]) / gaps / _MS
         known = 0 if encoder.position is None else encoder.position.interval_ms
         same = abs(known - exact_ms) * gaps <= _SAME_MS
         return known if same else min(round(exact_ms), MAX_OFFSET_MS // gaps)

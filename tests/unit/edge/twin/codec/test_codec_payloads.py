@@ -16,14 +16,14 @@ from twin_edge.twin.codec import CodecTables, PayloadDecoder, PayloadEncoder, Po
 from twin_edge.twin.codec.coder import MAX_STATES
 
 HEADER = bytes(range(24))
+_OVERHEAD_BITS = 21
+"""Check and flush, 17 bits, and on average half a byte that is not full."""
 
 
 def encode(
     encoder: PayloadEncoder, states: np.ndarray, *, key: bool, interval_ms: int = 83
 ) -> tuple[bytes, np.ndarray]:
-    encoder.begin(key=key)
-    decoded = np.stack([encoder.add(state) for state in states])
-    return encoder.finish(HEADER, interval_ms), decoded
+    return encoder.encode(states, HEADER, interval_ms, key=key)
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -54,10 +54,10 @@ def test_both_ends_have_the_same_states(
         assert offsets == tuple(interval * place for place in range(count))
         assert encoder.position is not None
         np.testing.assert_array_equal(position.state, encoder.position.state)
-        assert (position.activity, position.level, position.mode) == (
+        assert (position.activity, position.level, position.shift) == (
             encoder.position.activity,
             encoder.position.level,
-            encoder.position.mode,
+            encoder.position.shift,
         )
         row += count
 
@@ -129,7 +129,7 @@ def test_a_wrong_reference_is_refused(tables: CodecTables) -> None:
         state = right.state.copy()
         state[place] ^= 1
         with pytest.raises(MessageError):
-            decoder.decode(third, 10, HEADER, Position(state, right.activity, right.level, right.mode, 83))
+            decoder.decode(third, 10, HEADER, Position(state, right.activity, right.level, right.shift, 83))
     for before in (None, old):
         with pytest.raises(MessageError):
             decoder.decode(third, 10, HEADER, before)
@@ -170,15 +170,34 @@ def test_more_states_than_fit_and_a_first_payload_that_is_no_key(tables: CodecTa
     with pytest.raises(MessageError, match="65 states"):
         PayloadDecoder(tables).decode(bytes(10), 65, HEADER, None)
     with pytest.raises(ValueError, match="must be a key"):
-        PayloadEncoder(tables).begin(key=False)
+        PayloadEncoder(tables).encode(walk(3, 1), HEADER, 83, key=False)
 
 
-def test_a_sparse_source_takes_the_mode_that_was_fitted_for_it(tables: CodecTables) -> None:
-    assert len(tables.weights) == 3
-    states = walk(4000, 9)[::40]
-    encoder = PayloadEncoder(tables, 1)
-    encode(encoder, states[:10], key=True)
-    for row in range(10, 100, 10):
-        encode(encoder, states[row : row + 10], key=False)
-    assert encoder.position is not None
-    assert encoder.position.mode == 2
+def test_a_sparse_source_says_that_its_states_are_further_apart(tables: CodecTables) -> None:
+    for apart, shifts in ((1, {0}), (40, {1, 2, 3})):
+        states = walk(200 * apart, 9)[::apart]
+        encoder = PayloadEncoder(tables, 1)
+        encode(encoder, states[:10], key=True)
+        for row in range(10, 200, 5):
+            encode(encoder, states[row : row + 5], key=False)
+        assert encoder.position is not None
+        assert encoder.position.shift in shifts
+
+
+def test_states_that_go_together_take_fewer_bytes(tables: CodecTables) -> None:
+    slow = np.repeat(walk(80, 11), 6, axis=0).astype(float)
+    smooth = np.stack([np.convolve(column, np.ones(12) / 12, "same") for column in slow.T], axis=1)
+    states = np.rint(smooth).astype(np.int8)
+    made = fit([Recorded(states)], IMPORTANCE, MSE)
+    sizes, errors = [], []
+    for together in (1, 8):
+        encoder = PayloadEncoder(made, 2)
+        size = error = 0.0
+        for row in range(0, 480, together):
+            payload, seen = encode(encoder, states[row : row + together], key=row == 0)
+            size += 8 * len(payload) - _OVERHEAD_BITS
+            error += float((((states[row : row + together].astype(int) - seen) ** 2) @ IMPORTANCE).sum())
+        sizes.append(size)
+        errors.append(error)
+    assert sizes[1] < 0.8 * sizes[0]
+    assert errors[1] < 1.3 * errors[0]
