@@ -20,11 +20,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from comparison.clips import Clip, load_clip
-from comparison.pca_points import COMPONENTS, pca_points
+from comparison.pca_points import COMPONENTS, delta_points, pca_points
 from comparison.plots import rate_distortion_png
 from comparison.points import Measured, read_points, write_points
 from comparison.stills import hold_last_points, jpeg_points
-from comparison.twin_points import twin_points, wire_by_batch
+from comparison.twin_points import by_batch, twin_points
 from comparison.video import CODECS, settings, video_points
 from comparison.wire import states_in_packet
 from twin_edge.config import RunConfig
@@ -41,7 +41,7 @@ WIDTH = 110
 def measure(clip: Clip, bundle: Path, batch: int, progress: Progress) -> list[Measured]:
     """Returns the points of all methods on a clip."""
     video_steps = {codec.method: len(settings(codec)) for codec in CODECS}
-    task = progress.add_task("", total=3 + len(COMPONENTS) + sum(video_steps.values()))
+    task = progress.add_task("", total=4 + len(COMPONENTS) + sum(video_steps.values()))
 
     def advance() -> None:
         progress.advance(task)
@@ -54,6 +54,9 @@ def measure(clip: Clip, bundle: Path, batch: int, progress: Progress) -> list[Me
     advance()
     stage("registered-pca")
     measured += pca_points(clip, batch, advance)
+    stage("registered-pca-delta")
+    measured += delta_points(clip, batch)
+    advance()
     stage("hold-last")
     measured += hold_last_points(clip)
     advance()
@@ -128,7 +131,7 @@ def main() -> int:
             bundle = options.bundles / f"{name}.twin"
             with Progress(*columns, console=console) as progress:
                 measured = measure(clip, bundle, batch, progress)
-            batches = wire_by_batch(bundle, clip, BATCHES_MS)
+            batches = by_batch(bundle, clip, BATCHES_MS)
             print_table(clip, measured, console)
             keep(clip, measured, {"states_in_packet": batch, "batches": batches})
     except TwinEdgeError as error:

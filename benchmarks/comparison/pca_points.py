@@ -1,7 +1,8 @@
-"""Registered principal components with the twin's own codec: the same steps, contexts and packets."""
+"""Registered principal components: with the twin's own codec, and with differences coded one by one."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Final
 
@@ -15,12 +16,14 @@ from comparison.wire import packet_wire_bytes
 from twin_converters.codec_tables import Recorded, fit, sensitivity
 from twin_edge.images import Image
 from twin_edge.twin.codec import CodecTables
-from twin_training.baseline import Projection, RegisteredPca
+from twin_training.baseline import Projection, RegisteredPca, registered_pca
 
 COMPONENTS: Final = (8, 16, 32, 64)
 _FINE: Final = 0.01
 """The int8 states are made this much finer than the components deserve; the codec's levels are coarser."""
 _MOST_FITTED: Final = 900
+_DELTA_COMPONENTS: Final = (8, 16, 24, 32, 48, 64)
+_DELTA_LOSSES: Final = (0.03, 0.1, 0.2, 0.4, 0.7, 1.2, 2.0, 4.0)
 _PROBED: Final = 24
 
 
@@ -39,6 +42,41 @@ def pca_points(clip: Clip, batch: int, advance: Callable[[], None] = lambda: Non
         measured += _points(clip, pca, known, test, components, batch)
         advance()
     return pareto(measured)
+
+
+def delta_points(clip: Clip, batch: int) -> list[Measured]:
+    """Returns the best points of registered principal components whose differences are coded one by one.
+
+    An arithmetic coder with static tables from the training part; neither packets nor keys cost it anything.
+
+    Args:
+        clip: What to learn from and to measure on.
+        batch: States of a packet, for what goes around the payload on the wire.
+    """
+    baseline = registered_pca(
+        clip.train,
+        clip.test,
+        _DELTA_COMPONENTS,
+        losses=_DELTA_LOSSES,
+        registered=not clip.fixed,
+        most_measured=clip.frames,
+    )
+    settings = itertools.product(_DELTA_COMPONENTS, _DELTA_LOSSES)
+    around = packet_wire_bytes([0]) / batch
+    return pareto(
+        Measured(
+            Point(
+                clip.name,
+                "registered-pca-delta",
+                round(one.coded_bytes, 3),
+                round(one.coded_bytes + around, 3),
+                one.psnr_db,
+                one.ssim,
+            ),
+            f"{components} components, coarseness {loss:g}",
+        )
+        for one, (components, loss) in zip(baseline, settings, strict=True)
+    )
 
 
 def _points(

@@ -17,6 +17,7 @@ mpl.use("Agg")
 _STYLES: Final = {
     "twin": ("#d62728", "o", 2.6),
     "registered-pca": ("#1f77b4", "s", 1.8),
+    "registered-pca-delta": ("#17becf", "s", 1.2),
     "hold-last": ("#7f7f7f", "v", 1.2),
     "jpeg": ("#bcbd22", "^", 1.2),
     "x264": ("#8c564b", "D", 1.2),
@@ -69,7 +70,8 @@ def rate_distortion_png(points: Sequence[Point], title: str, fps: float) -> byte
                 top.set_xlabel(f"kbit/s at {fps:g} frames a second")
                 top.xaxis.set_major_formatter(plain)
             axis.xaxis.set_major_formatter(plain)
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(METHODS), fontsize=9)
+    columns = (len(METHODS) + 1) // 2
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=columns, fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()

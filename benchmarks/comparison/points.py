@@ -12,7 +12,7 @@ import numpy as np
 
 from twin_edge.files import write_atomic
 
-METHODS: Final = ("twin", "registered-pca", "hold-last", "jpeg", "x264", "x265", "vp9", "av1")
+METHODS: Final = ("twin", "registered-pca", "registered-pca-delta", "hold-last", "jpeg", "x264", "x265", "vp9", "av1")
 """Every method, in the order of the tables."""
 CONVENTIONAL: Final = ("hold-last", "jpeg", "x264", "x265", "vp9", "av1")
 """Those that know nothing of the subject."""

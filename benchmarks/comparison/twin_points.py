@@ -48,8 +48,8 @@ def twin_points(bundle_path: Path, clip: Clip, batch: int) -> list[Measured]:
     return measured
 
 
-def wire_by_batch(bundle_path: Path, clip: Clip, batches_ms: tuple[int, ...]) -> list[dict[str, float]]:
-    """Returns what gathering states for longer saves, at every quality level of a bundle.
+def by_batch(bundle_path: Path, clip: Clip, batches_ms: tuple[int, ...]) -> list[dict[str, float]]:
+    """Returns what gathering states for longer is worth, at every quality level of a bundle.
 
     Args:
         bundle_path: The bundle.
@@ -66,6 +66,9 @@ def wire_by_batch(bundle_path: Path, clip: Clip, batches_ms: tuple[int, ...]) ->
     for level, batch_ms in itertools.product(range(len(bundle.codec.levels)), batches_ms):
         batch = min(MAX_STATES, states_in_packet(batch_ms, clip.fps))
         coded = Stream(bundle.codec, batch, clip.fps).code(states, level)
+        psnr_db, similarity = mean_quality(
+            (view for views in clip.test for view in views), render_all(twin, coded.decoded)
+        )
         rows.append(
             {
                 "quality": level,
@@ -73,6 +76,8 @@ def wire_by_batch(bundle_path: Path, clip: Clip, batches_ms: tuple[int, ...]) ->
                 "states_in_packet": batch,
                 "bytes_per_frame": round(sum(coded.payloads) / clip.frames, 3),
                 "wire_bytes_per_frame": round(packet_wire_bytes(coded.payloads) / clip.frames, 3),
+                "psnr_db": psnr_db,
+                "ssim": similarity,
             }
         )
     return rows

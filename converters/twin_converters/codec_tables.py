@@ -18,6 +18,7 @@ from twin_edge.twin.codec.tables import (
     ESCAPE,
     LARGEST,
     MAX_STEP,
+    STEP_ONE,
     SYMBOLS,
     TOTAL,
     WEIGHT_ONE,
@@ -27,8 +28,8 @@ from twin_edge.twin.codec.tables import (
 
 LOSSES_DB: Final = (0.1, 0.4, 1.0, 2.1, 3.0, 3.8, 5.0)
 """What quantization may cost at each level, dB of PSNR."""
-TRADEOFF: Final = 0.1
-"""Squared steps for a bit; measured: 0.05 to 0.15 are equally good, more is worse."""
+TRADEOFF: Final = 0.07
+"""Squared steps for a bit; measured: 0.05 to 0.1 are equally good, more is worse."""
 _TABLES: Final = 48
 _ROUNDS: Final = 5
 _CLUSTER_ROUNDS: Final = 8
@@ -170,7 +171,7 @@ class _Fit:
         return replace(level, steps=steps, bits=round(bits, 2), loss_db=round(float(loss), 3))
 
     def _steps(self, size: float) -> tuple[int, ...]:
-        steps = np.clip(np.rint(size / np.sqrt(self._importance)), 1, MAX_STEP)
+        steps = np.clip(np.rint(STEP_ONE * size / np.sqrt(self._importance)), 1, MAX_STEP * STEP_ONE)
         return tuple(int(n) for n in steps)
 
     def _code(self, level: int) -> tuple[Reals, float, float]:

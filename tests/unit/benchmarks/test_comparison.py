@@ -167,6 +167,8 @@ def test_the_page_compares() -> None:
                         "states_in_packet": 3,
                         "bytes_per_frame": 4.0,
                         "wire_bytes_per_frame": 36.0,
+                        "psnr_db": 29.0,
+                        "ssim": 0.91,
                     }
                 ],
             }
@@ -174,6 +176,6 @@ def test_the_page_compares() -> None:
         "settings": ["quality 0", "32", "64", "crf 63", "crf 50"],
     }
     text = page(points, notes, None, None, [])
-    assert "| 1 | 250 | 3 | 4.00 | 36.0 |" in text
+    assert "| 1 | 250 | 3 | 4.00 | 36.0 | 29.00 | 0.910 | vp9: 5.0x the bytes |" in text
     assert "vp9: 5.0x the bytes" in text
     assert "best conventional setting (vp9) 24.50 dB, +4.50 dB" in text

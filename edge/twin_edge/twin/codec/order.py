@@ -26,7 +26,7 @@ SHIFTS: Final = 4
 SCALE_BITS: Final = 4
 _SAME_SCALE: Final = 1 << SCALE_BITS
 _FORWARD_SCALES: Final = (16, 13, 13, 11)
-_BETWEEN_SCALES: Final = (22, 16, 13)
+_BETWEEN_SCALES: Final = (26, 18, 13)
 """Steps by class, the nearest first, sixteenths of those of the level."""
 
 

@@ -54,8 +54,9 @@ class Profile:
         self.tradeoff = chosen.tradeoff
         self.sent = [j for j, step in enumerate(chosen.steps) if step]
         steps = np.array(chosen.steps, np.int64)
-        scaled = np.clip((steps * scale + (1 << SCALE_BITS >> 1)) >> SCALE_BITS, 1, MAX_STEP)
-        self.steps = np.where(steps > 0, scaled, 0)
+        # Both are sixteenths.
+        scaled = (steps * scale + (1 << (2 * SCALE_BITS - 1))) >> (2 * SCALE_BITS)
+        self.steps = np.where(steps > 0, np.clip(scaled, 1, MAX_STEP), 0)
         self.weights = np.where(steps > 0, np.array(tables.weights[kind], np.int64), 0)
         means = tables.mean_state
         self._offsets: Ints = (means << WEIGHT_BITS) - self.weights * means + ROUND

@@ -45,6 +45,8 @@ MAX_LEVELS: Final = 8
 WEIGHT_ONE: Final = 16
 """The weight of a predictor that holds the value it is given."""
 MAX_STEP: Final = 255
+STEP_ONE: Final = 16
+"""The steps of a level are in sixteenths: they are scaled before they are rounded."""
 
 
 Slots = list[tuple[int | None, int, int, int]]
@@ -57,7 +59,8 @@ class Level:
     """One quality."""
 
     steps: tuple[int, ...]
-    """Quantization step of each value, int8 units, 1-255; 0 for a value that is not sent and stays at its mean."""
+    """Quantization step of each value, sixteenths of an int8 unit, 1-4080; 0 for a value that is not sent and stays at its
+    mean. What is coded with it takes the whole units that this comes to, one at least."""
     tradeoff: float
     """What a bit is worth to the encoder, squared steps per bit, 0-10."""
     bits: float
@@ -190,7 +193,7 @@ def _level_to_json(level: Level) -> dict[str, Any]:
 def _level(item: Item, length: int, *, tables: int) -> Level:
     item.only("steps", "tradeoff", "bits", "loss_db", "tables")
     return Level(
-        _wholes(item["steps"], length, low=0, high=MAX_STEP),
+        _wholes(item["steps"], length, low=0, high=MAX_STEP * STEP_ONE),
         item["tradeoff"].number(low=0, high=10),
         item["bits"].number(low=0, high=1e5),
         item["loss_db"].number(low=0, high=100),

@@ -184,7 +184,7 @@ def test_a_sparse_source_says_that_its_states_are_further_apart(tables: CodecTab
         assert encoder.position.shift in shifts
 
 
-def test_states_that_go_together_take_fewer_bytes(tables: CodecTables) -> None:
+def test_states_that_go_together_take_fewer_bytes() -> None:
     slow = np.repeat(walk(80, 11), 6, axis=0).astype(float)
     smooth = np.stack([np.convolve(column, np.ones(12) / 12, "same") for column in slow.T], axis=1)
     states = np.rint(smooth).astype(np.int8)
