@@ -238,7 +238,7 @@ def _weights(streams: Sequence[_Stream], means: Reals) -> npt.NDArray[np.int64]:
 def _count_alone(counts: Reals, profile: Profile, states: States) -> None:
     """Counts the symbols of states that nothing is known of, an array of shape (contexts, length, symbols)."""
     for state in states.astype(np.int64):
-        steps, contexts, _ = profile.choose((state - profile.predict(state))[profile.sent], 0)
+        steps, contexts, _ = profile.choose(state - profile.predict(state), 0)
         _count(counts, Numbers(FIRST, profile, steps, contexts))
 
 

@@ -36,7 +36,7 @@ _SAME_SYMBOLS: Final = bytes(_SAME[1]) + b"\1" * _OTHER[1]
 _CUT_RATIO: Final = 1.3
 _CUT_BITS: Final = 8.0
 """How much more a state must take with the one before than without, before that counts as a cut."""
-_TRIED_EVERY: Final = 4
+_TRIED_EVERY: Final = 8
 """Every so many payloads another shift is tried, which takes as long as coding one."""
 _TRIED_MEMORY: Final = 0.8
 _WORTH_BITS: Final = 32.0
@@ -125,9 +125,8 @@ class PayloadEncoder:
 
     def _try_another(self, states: States, before: Position | None, coded: _Coded) -> _Coded:
         """Tries a shift next to the one in use, and takes it if it has saved enough."""
-        other = self._shift + (1 if self._payloads // _TRIED_EVERY % 2 else -1)
-        if not 0 <= other < SHIFTS:
-            return coded
+        up = self._shift == 0 or (self._shift < SHIFTS - 1 and self._payloads // _TRIED_EVERY % 2 == 0)
+        other = self._shift + (1 if up else -1)
         tried = self._code(states, before, other)
         self._saved[other] = _TRIED_MEMORY * self._saved[other] + coded.bits - tried.bits
         if self._saved[other] < _WORTH_BITS:
@@ -263,7 +262,7 @@ def choose(profiles: Profiles, states: States, before: Position | None, level: i
     numbers: list[Numbers] = []
 
     def counts_of(turn: Turn, profile: Profile, predicted: Ints, activity: int) -> tuple[list[int], int]:
-        counts, contexts, activity = profile.choose((true[turn.place] - predicted)[profile.sent], activity)
+        counts, contexts, activity = profile.choose(true[turn.place] - predicted, activity)
         numbers.append(Numbers(turn, profile, counts, contexts))
         return counts, activity
 

@@ -30,12 +30,59 @@ CLASSES: Final = bytes(sum(a >= limit for limit in _THRESHOLDS) for a in range(2
 """The context, 0-4, of how much there was to code in the frame so far, sixteenths of a step, faded."""
 _ESCAPED: Final = LARGEST + 1
 """Where tables by numbers of steps have the escape."""
-_FARTHEST: Final = 255
-"""Largest difference of two int8 values."""
+_RATIO_ONE: Final = 16
+"""Choices are made by how many sixteenths of a step a difference has."""
+_LARGEST_CHOICE: Final = LARGEST + 3
+"""Beyond so many steps the nearest number is chosen."""
+_FARTHEST: Final = (_LARGEST_CHOICE + 1) * _RATIO_ONE
 
 States = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.int64]
 _Entry = TypeVar("_Entry")
+
+
+class Choices:
+    """Which number of steps to send for a difference: small error for few bits.
+
+    Args:
+        tables: All tables.
+    """
+
+    def __init__(self, tables: CodecTables) -> None:
+        self._tables = tables
+        self._made: dict[float, list[array[int]]] = {}
+
+    def __call__(self, tradeoff: float) -> list[array[int]]:
+        """Returns numbers of steps by table, for each ratio from 0 to the farthest and then from the other end to -1.
+
+        Args:
+            tradeoff: What a bit is worth, squared steps.
+        """
+        if tradeoff not in self._made:
+            self._made[tradeoff] = [array("b", counts.tobytes()) for counts in self._choose(tradeoff)]
+        return self._made[tradeoff]
+
+    def _choose(self, tradeoff: float) -> npt.NDArray[np.int8]:
+        ratios = np.concatenate([np.arange(_FARTHEST + 1), np.arange(-_FARTHEST, 0)]) / _RATIO_ONE
+        costs = np.array(self._tables.costs)
+        costs[:, ESCAPE] += ESCAPED_BITS
+        costs *= tradeoff
+
+        def value(counts: Ints) -> npt.NDArray[np.float64]:
+            symbols = np.where(np.abs(counts) <= LARGEST, counts + LARGEST, ESCAPE)
+            weighed: npt.NDArray[np.float64] = np.square(ratios - counts) + costs[:, symbols]
+            return weighed
+
+        signs = np.sign(ratios).astype(np.int64)
+        nearest = signs * (np.abs(ratios) + 0.5).astype(np.int64)
+        chosen: Ints = np.zeros((len(costs), len(ratios)), np.int64)
+        best = value(chosen[0])
+        # Never further from zero than the nearest; the nearer to zero, when two are equally good.
+        for candidates in (np.where(nearest, nearest - signs, 0), nearest):
+            values = value(candidates)
+            better = values < best
+            chosen, best = np.where(better, candidates, chosen), np.where(better, values, best)
+        return chosen.astype(np.int8)
 
 
 class Profile:
@@ -46,12 +93,14 @@ class Profile:
         level: Which level, from 0.
         kind: Which kind, from 0.
         scale: How large the steps are, sixteenths of those of the level, at least 1.
+        choices: The encoder's choices with these tables.
     """
 
-    def __init__(self, tables: CodecTables, level: int, kind: int, scale: int) -> None:
+    def __init__(self, tables: CodecTables, level: int, kind: int, scale: int, choices: Choices) -> None:
         chosen = tables.levels[level]
         self.tables = tables
-        self.tradeoff = chosen.tradeoff
+        self._tradeoff = chosen.tradeoff
+        self._made_choices = choices
         self.sent = [j for j, step in enumerate(chosen.steps) if step]
         steps = np.array(chosen.steps, np.int64)
         # Both are sixteenths.
@@ -61,6 +110,7 @@ class Profile:
         means = tables.mean_state
         self._offsets: Ints = (means << WEIGHT_BITS) - self.weights * means + ROUND
         self._sent_steps = self.steps[self.sent]
+        self._half_steps = self._sent_steps >> 1
         self._all_sent = len(self.sent) == tables.length
         self.indices = [[row[j] for j in self.sent] for row in chosen.tables[kind]]
 
@@ -90,31 +140,36 @@ class Profile:
             np.minimum(predicted, 127, out=predicted)
         return predicted
 
-    def quantize(self, state: Ints, predicted: Ints, activity: int) -> tuple[list[int], list[int], int]:
+    def choose(self, differences: Ints, activity: int) -> tuple[list[int], list[int], int]:
         """Chooses the number of steps for each value that is sent: small error for few bits.
+
+        Args:
+            differences: How far a state is from what is expected, int64 of shape (length,).
+            activity: How much there was to code in the state before, sixteenths of a step.
 
         Returns:
             The numbers of steps, the context of each, and the activity at the end.
         """
-        return self.choose((state - predicted)[self.sent], activity)
-
-    def choose(self, differences: Ints, activity: int) -> tuple[list[int], list[int], int]:
-        """Chooses the number of steps for each value that is sent, see `quantize`.
-
-        Args:
-            differences: How far each of them is from what is expected, int64.
-            activity: How much there was to code in the frame before, sixteenths of a step.
-        """
         counts, contexts, classes = [], [], CLASSES
+        if not self._all_sent:
+            differences = differences[self.sent]
+        ratios = (differences * _RATIO_ONE + self._half_steps) // self._sent_steps
+        far = ratios[(ratios > _FARTHEST) | (ratios < -_FARTHEST)].size
+        if far:
+            ratios = np.clip(ratios, -_FARTHEST, _FARTHEST)
         # The innermost loop of a device; `rans.Decoder.counts` is that of a subscriber, and keeps the same activity.
-        for difference, choices_in in zip(differences.tolist(), self._choices, strict=True):
+        for ratio, choices_in in zip(ratios.tolist(), self._choices, strict=True):
             context = classes[activity]
             contexts.append(context)
             activity -= activity >> FADING
-            count = choices_in[context][difference]
+            count = choices_in[context][ratio]
             counts.append(count)
             if count:
                 activity += min(abs(count), LARGEST) * ACTIVITY_ONE
+        if far:
+            # They count as the largest to the activity either way.
+            nearest = np.rint(differences / self._sent_steps).astype(int).tolist()
+            counts = [n if abs(n) > _LARGEST_CHOICE else count for n, count in zip(nearest, counts, strict=True)]
         return counts, contexts, activity
 
     def slots(self, counts: list[int], contexts: list[int]) -> list[tuple[int, int]]:
@@ -126,40 +181,9 @@ class Profile:
 
     @cached_property
     def _choices(self) -> list[list[array[int]]]:
-        """The number of steps for each difference, 0 to 255 and then -255 to -1, by value and context."""
-        keys = [[(int(self.steps[j]), row[place]) for row in self.indices] for place, j in enumerate(self.sent)]
-        # Few steps and tables for many values and contexts.
-        known = sorted({key for row in keys for key in row})
-        made = {key: array("h", counts.tobytes()) for key, counts in zip(known, self._choose_all(known), strict=True)}
-        return [[made[key] for key in row] for row in keys]
-
-    def _choose_all(self, keys: list[tuple[int, int]]) -> npt.NDArray[np.int16]:
-        """Chooses for every difference with some pairs of a step and a table, int16 of shape (pairs, 511)."""
-        if not keys:
-            return np.zeros((0, 2 * _FARTHEST + 1), np.int16)
-        steps, numbers = np.array(keys).T
-        differences = np.concatenate([np.arange(_FARTHEST + 1), np.arange(-_FARTHEST, 0)])
-        ratios = differences / steps.astype(np.float64)[:, np.newaxis]
-        costs = np.array(self.tables.costs)[numbers]
-        costs[:, ESCAPE] += ESCAPED_BITS
-        costs *= self.tradeoff
-
-        def value(counts: Ints) -> npt.NDArray[np.float64]:
-            symbols = np.where(np.abs(counts) <= LARGEST, counts + LARGEST, ESCAPE)
-            errors = ratios - counts
-            weighed: npt.NDArray[np.float64] = errors * errors + np.take_along_axis(costs, symbols, 1)
-            return weighed
-
-        signs = np.sign(differences)
-        nearest = signs * (np.abs(ratios) + 0.5).astype(np.int64)
-        chosen = np.zeros_like(nearest)
-        best = value(chosen)
-        # Never further from zero than the nearest; the nearer to zero, when two are equally good.
-        for candidates in (np.where(nearest, nearest - signs, 0), nearest):
-            values = value(candidates)
-            better = values < best
-            chosen, best = np.where(better, candidates, chosen), np.where(better, values, best)
-        return np.asarray(chosen, np.int16)
+        """The number of steps for each ratio, as `Choices` has it, by value and context."""
+        made = self._made_choices(self._tradeoff)
+        return [[made[row[place]] for row in self.indices] for place in range(len(self.sent))]
 
     @cached_property
     def _slots(self) -> list[list[tuple[tuple[int, int], ...]]]:
@@ -190,10 +214,11 @@ class Profiles:
     def __init__(self, tables: CodecTables) -> None:
         self.tables = tables
         self._made: dict[tuple[int, int, int], Profile] = {}
+        self._choices = Choices(tables)
 
     def __call__(self, level: int, turn: Turn, shift: int) -> Profile:
         """Returns what codes a state whose turn it is, in a payload of this level and shift."""
         wanted = level, turn.kind(shift), turn.scale
         if wanted not in self._made:
-            self._made[wanted] = Profile(self.tables, *wanted)
+            self._made[wanted] = Profile(self.tables, *wanted, self._choices)
         return self._made[wanted]

@@ -59,7 +59,7 @@ class Level:
     """One quality."""
 
     steps: tuple[int, ...]
-    """Quantization step of each value, sixteenths of an int8 unit, 1-4080; 0 for a value that is not sent and stays at its
+    """Quantization step of each value, sixteenths of an int8 unit, 1-4080; 0 for one that is not sent and stays at its
     mean. What is coded with it takes the whole units that this comes to, one at least."""
     tradeoff: float
     """What a bit is worth to the encoder, squared steps per bit, 0-10."""
