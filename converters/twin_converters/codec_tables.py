@@ -26,7 +26,7 @@ from twin_edge.twin.codec.tables import (
     Level,
 )
 
-LOSSES_DB: Final = (0.1, 0.4, 1.0, 2.1, 3.0, 3.8, 5.0)
+LOSSES_DB: Final = (0.1, 0.4, 1.0, 1.95, 2.8, 3.8, 5.0)
 """What quantization may cost at each level, dB of PSNR."""
 TRADEOFF: Final = 0.07
 """Squared steps for a bit; measured: 0.05 to 0.1 are equally good, more is worse."""
@@ -38,6 +38,7 @@ _HOLD: Final = 0.9
 _TOGETHER: Final = (1, 2, 3, 8)
 """States to a packet of a live camera: between them they have every way to be predicted."""
 _TOGETHER_SPARSE: Final = (1, 3)
+_USUAL: Final = 3
 _PRIOR: Final = 8.0
 _INTRA_EVERY: Final = 4
 _RARELY: Final = 1e-3
@@ -74,6 +75,11 @@ class _Stream:
     """How much further apart they are than those of a live camera, as `order` has it."""
     live: bool = False
     """Whether a live camera's states are what this is."""
+
+    @property
+    def usual(self) -> bool:
+        """Whether it is sent as most are: several states to a packet."""
+        return self.live and self.together >= _USUAL
 
 
 def sensitivity(render: Callable[[States], Pixels], states: States, pose_values: int = 0) -> Reals:
@@ -143,7 +149,9 @@ class _Fit:
     def run(self) -> CodecTables:
         """Codes everything, fits steps and frequencies to what came out, and again until both agree."""
         for turn in range(_ROUNDS):
-            results = [self._code(level) for level in range(len(self._sizes))]
+            # The steps are found with the usual packets alone.
+            streams = self._streams if turn >= _ROUNDS - 2 else [one for one in self._streams if one.usual]
+            results = [self._code(level, streams) for level in range(len(self._sizes))]
             levels = [self._adjust(level, *results[level], turn=turn) for level in range(len(results))]
             frequencies, indices = _cluster(np.stack([counts for counts, _, _ in results]))
             self._tables = CodecTables(
@@ -174,32 +182,33 @@ class _Fit:
         steps = np.clip(np.rint(STEP_ONE * size / np.sqrt(self._importance)), 1, MAX_STEP * STEP_ONE)
         return tuple(int(n) for n in steps)
 
-    def _code(self, level: int) -> tuple[Reals, float, float]:
-        """Codes all streams.
+    def _code(self, level: int, streams: Sequence[_Stream]) -> tuple[Reals, float, float]:
+        """Codes streams.
 
         Returns:
             How often each symbol was used, by kind, context and value; mean squared image error and mean bits of a
-            state of a live camera.
+            state that is sent as usual.
         """
         profiles = Profiles(self._tables)
-        counts = np.zeros((KINDS, CONTEXTS, self._tables.length, SYMBOLS))
-        error = bits = 0.0
-        coded = 0
-        for stream in self._streams:
-            if stream.together == 1:
-                _count_alone(counts[INTRA], profiles(level, FIRST, 0), stream.states[::_INTRA_EVERY])
+        shape = KINDS, CONTEXTS, self._tables.length, SYMBOLS
+        usual, others = np.zeros(shape), np.zeros(shape)
+        error, coded = 0.0, 0
+        for stream in streams:
+            _count_alone(others[INTRA], profiles(level, FIRST, 0), stream.states[::_INTRA_EVERY])
             position: Position | None = None
             for start in range(0, len(stream.states) - stream.together + 1, stream.together):
                 states = stream.states[start : start + stream.together]
                 chosen = choose(profiles, states, position, level, stream.shift)
-                cost = sum(_count(counts[one.turn.kind(stream.shift)], one) for one in chosen.numbers)
                 # The first ones are a key, and not what most packets are like.
-                if position is not None and stream.live:
+                is_usual = stream.usual and position is not None
+                for one in chosen.numbers:
+                    _count((usual if is_usual else others)[one.turn.kind(stream.shift)], one)
+                if is_usual:
                     error += float(((states.astype(float) - chosen.decoded) ** 2 @ self._importance).sum())
-                    bits += cost
                     coded += len(states)
                 position = Position(chosen.decoded[-1], chosen.activity)
-        return counts, error / max(coded, 1), bits / max(coded, 1)
+        costs = np.array(self._tables.costs)[np.array(self._tables.levels[level].tables)]
+        return usual + others, error / max(coded, 1), float((usual * costs).sum()) / max(coded, 1)
 
 
 def _streams(sequences: Sequence[Recorded]) -> Iterator[_Stream]:
@@ -228,7 +237,8 @@ def _weights(streams: Sequence[_Stream], means: Reals) -> npt.NDArray[np.int64]:
             kind = turn.kind(stream.shift)
             known_known[kind] += (known * known).sum(0)
             known_now[kind] += (known * states[starts + turn.place + 1]).sum(0)
-    share = known_now / np.maximum(known_known, 1)
+    # Where nothing is known, holding what was there is the best guess.
+    share = np.where(known_known > 0, known_now / np.maximum(known_known, 1), 1)
     whole = np.clip(np.rint(share * WEIGHT_ONE), 0, WEIGHT_ONE).astype(np.int64)
     weights: npt.NDArray[np.int64] = np.where(share > _HOLD, WEIGHT_ONE, whole)
     weights[INTRA] = 0
@@ -242,16 +252,13 @@ def _count_alone(counts: Reals, profile: Profile, states: States) -> None:
         _count(counts, Numbers(FIRST, profile, steps, contexts))
 
 
-def _count(counts: Reals, numbers: Numbers) -> float:
-    """Counts the symbols of a state, an array of shape (contexts, length, symbols); returns their bits."""
-    profile, steps, contexts = numbers.profile, numbers.counts, numbers.contexts
-    if not steps:
-        return 0.0
-    symbols = [step + LARGEST if -LARGEST <= step <= LARGEST else ESCAPE for step in steps]
-    # Every value is counted once, so that plain indexing does.
-    counts[contexts, profile.sent, symbols] += 1
-    costs, indices = profile.tables.costs, profile.indices
-    return sum(costs[indices[c][place]][s] for place, (c, s) in enumerate(zip(contexts, symbols, strict=True)))
+def _count(counts: Reals, numbers: Numbers) -> None:
+    """Counts the symbols of a state, an array of shape (contexts, length, symbols)."""
+    if numbers.counts:
+        symbols = np.array(numbers.counts) + LARGEST
+        symbols[(symbols < 0) | (symbols > 2 * LARGEST)] = ESCAPE
+        # Every value is counted once, so that plain indexing does.
+        counts[numbers.contexts, numbers.profile.sent, symbols] += 1
 
 
 def _laplace_family() -> Reals:
