@@ -148,6 +148,11 @@ class CodecTables:
         """
         try:
             tree = strict_json.parse(data, max_bytes=MAX_TABLES_BYTES, max_depth=5)
+            if isinstance(tree, dict) and tree.get("schema") != SCHEMA:
+                raise IntegrityError(
+                    f"the codec tables have schema {tree.get('schema')!r:.40}, this release reads schema {SCHEMA}",
+                    fix="make the bundle again from its run: twin-convert runs/NAME",
+                )
             return cls._from_item(Item("codec", tree), state_length)
         except (ManifestError, ValueError) as error:
             message = error.message if isinstance(error, ManifestError) else str(error)
