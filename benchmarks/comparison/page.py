@@ -208,7 +208,7 @@ def _speed_part(speeds: Sequence[Mapping[str, Any]], notes: Mapping[str, Any]) -
         "",
         f"`{notes['name']}`, {notes['machine']}, {notes['rounds']} rounds, wall clock, everything in turns with a JPEG",
         "(OpenCV, quality 80, one thread) of the same 640x480 frame. `whole frame` renders every frame; capture and",
-        "network are excluded.",
+        "network are excluded. `code` makes a packet of every seventh state: its p95 is what a packet takes.",
         "",
         table(("what", "runtime", "threads", "p50 ms", "p95 ms", "x JPEG"), rows),
         "",

@@ -70,8 +70,8 @@ def delta_points(clip: Clip, batch: int) -> list[Measured]:
                 "registered-pca-delta",
                 round(one.coded_bytes, 3),
                 round(one.coded_bytes + around, 3),
-                one.psnr_db,
-                one.ssim,
+                round(one.psnr_db, 3),
+                round(one.ssim, 4),
             ),
             f"{components} components, coarseness {loss:g}",
         )
