@@ -96,8 +96,11 @@ class LiveStream:
         self._trim()
 
     def spill(self) -> list[StreamPacket]:
-        """Gives up what waits, because it gets old; returns the packets for the history."""
-        lost = self._keep(self.handed) if self.waiting else []
+        """Gives up what waits, because it gets old; returns the packets for the history, the oldest first.
+
+        Those that are with the network and not confirmed go along: they would follow later ones when the connection ends.
+        """
+        lost = self._keep(self._confirmed) if self.waiting else []
         self._give_up_waiting()
         return lost
 
