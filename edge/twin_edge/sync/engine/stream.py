@@ -98,7 +98,7 @@ class LiveStream:
     def spill(self) -> list[StreamPacket]:
         """Gives up what waits, because it gets old; returns the packets for the history, the oldest first.
 
-        Those that are with the network and not confirmed go along: they would follow later ones when the connection ends.
+        What is with the network and not confirmed goes along: it would follow later packets when the connection ends.
         """
         lost = self._keep(self._confirmed) if self.waiting else []
         self._give_up_waiting()
