@@ -39,6 +39,7 @@ _TOGETHER: Final = (1, 2, 3, 8)
 """States to a packet of a live camera: between them they have every way to be predicted."""
 _TOGETHER_SPARSE: Final = (1, 3)
 _USUAL: Final = 3
+"""Steps, losses and bits are those of packets with so many states or more: what gathering is for."""
 _PRIOR: Final = 8.0
 _INTRA_EVERY: Final = 4
 _RARELY: Final = 1e-3
@@ -280,10 +281,10 @@ def _cluster(counts: Reals) -> tuple[tuple[tuple[int, ...], ...], list[tuple[tup
     """Finds the few tables that code many histograms best.
 
     Args:
-        counts: How often each symbol was used, of shape (levels, modes, contexts, length, symbols).
+        counts: How often each symbol was used, of shape (levels, kinds, contexts, length, symbols).
 
     Returns:
-        The frequencies of the tables, and the number of the table by level, mode, context and value.
+        The frequencies of the tables, and the number of the table by level, kind, context and value.
     """
     # A histogram of few symbols leans on those of the other values in its place.
     shared = counts.sum(3, keepdims=True) + 1e-3
@@ -306,4 +307,4 @@ def _cluster(counts: Reals) -> tuple[tuple[tuple[int, ...], ...], list[tuple[tup
 
 
 def _nested(level: npt.NDArray[np.int64]) -> tuple[tuple[tuple[int, ...], ...], ...]:
-    return tuple(tuple(tuple(int(n) for n in row) for row in mode) for mode in level)
+    return tuple(tuple(tuple(int(n) for n in row) for row in kind) for kind in level)

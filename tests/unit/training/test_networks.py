@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import moving_subject
+from twin_training.linear import snapped
 from twin_training.networks import (
     _copies,
     build_discriminator,
@@ -67,6 +69,12 @@ def test_encoder_is_the_linear_map() -> None:
     crops = start.crops.astype(np.float32) / 255
     said = np.clip(start.encoder(crops.reshape(len(crops), -1)), -1, 1)
     np.testing.assert_allclose(encoder(crops).numpy(), said, atol=1e-4)
+
+
+def test_int8_changes_nothing_of_the_encoder_of_a_moving_subject() -> None:
+    _, _, start = moving_subject.prepared()
+    for layer in start.encoder.layers:
+        np.testing.assert_allclose(snapped(layer.weights), layer.weights, atol=1e-6 * np.abs(layer.weights).max())
 
 
 def test_copies_go_to_the_largest_entries_and_are_finer_together() -> None:
