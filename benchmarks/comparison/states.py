@@ -41,6 +41,8 @@ class Stream:
     """States of a packet, 1-64."""
     fps: float
     """States per second."""
+    key_every_s: float = KEY_EVERY_S
+    """Most seconds from one key to the next, above 0; infinity codes one key for each sequence."""
 
     def code(self, sequences: Sequence[States], level: int) -> Coded:
         """Codes sequences at a level and decodes them again.
@@ -58,11 +60,12 @@ class Stream:
     def _code_one(self, states: States, level: int) -> Coded:
         encoder, decoder = PayloadEncoder(self.tables, level), PayloadDecoder(self.tables)
         interval_ms = round(1000 / self.fps)
-        key_every = max(1, int(KEY_EVERY_S * self.fps) // self.batch)
         position: Position | None = None
+        since_key = 0
         sizes, seen = [], []
-        for number, start in enumerate(range(0, len(states), self.batch)):
-            key = number % key_every == 0
+        for start in range(0, len(states), self.batch):
+            key = position is None or since_key + self.batch > self.key_every_s * self.fps
+            since_key = self.batch if key else since_key + self.batch
             payload, sent = encoder.encode(states[start : start + self.batch], _HEADER, interval_ms, key=key)
             got, _, position = decoder.decode(payload, len(sent), _HEADER, None if key else position)
             if not np.array_equal(got, sent):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from comparison.clips import Clip, Views
 from comparison.points import Measured, Point
 from comparison.quality import mean_quality
-from comparison.states import States, Stream
+from comparison.states import KEY_EVERY_S, States, Stream
 from comparison.wire import packet_wire_bytes, states_in_packet
 from twin_edge.bundle import Bundle
 from twin_edge.images import Image
@@ -48,8 +49,11 @@ def twin_points(bundle_path: Path, clip: Clip, batch: int) -> list[Measured]:
     return measured
 
 
-def by_batch(bundle_path: Path, clip: Clip, batches_ms: tuple[int, ...]) -> list[dict[str, float]]:
+def by_batch(bundle_path: Path, clip: Clip, batches_ms: tuple[int, ...]) -> list[dict[str, float | None]]:
     """Returns what gathering states for longer is worth, at every quality level of a bundle.
+
+    The longest is also measured with one key for each sequence, as the video codecs have one intra frame: the others
+    pay for subscribers that come late.
 
     Args:
         bundle_path: The bundle.
@@ -62,10 +66,11 @@ def by_batch(bundle_path: Path, clip: Clip, batches_ms: tuple[int, ...]) -> list
     bundle = Bundle.open(bundle_path)
     twin = Twin(bundle)
     states = [encode_all(twin, views) for views in clip.test]
-    rows = []
-    for level, batch_ms in itertools.product(range(len(bundle.codec.levels)), batches_ms):
+    rows: list[dict[str, float | None]] = []
+    ways = [*((batch_ms, KEY_EVERY_S) for batch_ms in batches_ms), (max(batches_ms), math.inf)]
+    for level, (batch_ms, key_every_s) in itertools.product(range(len(bundle.codec.levels)), ways):
         batch = min(MAX_STATES, states_in_packet(batch_ms, clip.fps))
-        coded = Stream(bundle.codec, batch, clip.fps).code(states, level)
+        coded = Stream(bundle.codec, batch, clip.fps, key_every_s).code(states, level)
         psnr_db, similarity = mean_quality(
             (view for views in clip.test for view in views), render_all(twin, coded.decoded)
         )
@@ -74,6 +79,7 @@ def by_batch(bundle_path: Path, clip: Clip, batches_ms: tuple[int, ...]) -> list
                 "quality": level,
                 "batch_ms": batch_ms,
                 "states_in_packet": batch,
+                "key_every_s": key_every_s if math.isfinite(key_every_s) else None,
                 "bytes_per_frame": round(sum(coded.payloads) / clip.frames, 3),
                 "wire_bytes_per_frame": round(packet_wire_bytes(coded.payloads) / clip.frames, 3),
                 "psnr_db": psnr_db,

@@ -1,6 +1,7 @@
 """The pure parts of the benchmarks: rates, points, settings, tables."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codec_states import LENGTH, fitted
 from comparison.estimates import estimates
 from comparison.page import page, table
 from comparison.points import (
@@ -21,6 +23,7 @@ from comparison.points import (
     read_points,
     write_points,
 )
+from comparison.states import Stream
 from comparison.stills import hold_last
 from comparison.timing import in_turns
 from comparison.wire import TOPIC, packet_wire_bytes, publish_bytes, states_in_packet, video_wire_bytes
@@ -109,6 +112,13 @@ class TestPoints:
         assert {one.method for one in read_points(kept)} <= set(METHODS)
 
 
+@pytest.mark.parametrize(("key_every_s", "keys"), [(1.0, [0, 2, 4, 6]), (math.inf, [0]), (0.1, list(range(8)))])
+def test_keys_come_as_often_as_asked_for(key_every_s: float, keys: list[int]) -> None:
+    still = np.full((16, LENGTH), 100, np.int8)
+    payloads = Stream(fitted(), batch=2, fps=4.0, key_every_s=key_every_s).code([still], 0).payloads
+    assert [number for number, size in enumerate(payloads) if size > 2 * LENGTH] == keys
+
+
 def test_hold_last_sends_only_what_it_must() -> None:
     rng = np.random.default_rng(0)
     smooth = np.repeat(np.repeat(rng.integers(0, 255, (2, 4, 4, 3)), 16, 1), 16, 2).astype(np.uint8)
@@ -165,17 +175,20 @@ def test_the_page_compares() -> None:
                         "quality": 1,
                         "batch_ms": 250,
                         "states_in_packet": 3,
+                        "key_every_s": key_every_s,
                         "bytes_per_frame": 4.0,
                         "wire_bytes_per_frame": 36.0,
                         "psnr_db": 29.0,
                         "ssim": 0.91,
                     }
+                    for key_every_s in (10.0, None)
                 ],
             }
         },
         "settings": ["quality 0", "32", "64", "crf 63", "crf 50"],
     }
     text = page(points, notes, None, None, [])
-    assert "| 1 | 250 | 3 | 4.00 | 36.0 | 29.00 | 0.910 | vp9: 5.0x the bytes |" in text
+    for keys in ("every 10 s", "one"):
+        assert f"| 1 | 250 | 3 | {keys} | 4.00 | 36.0 | 29.00 | 0.910 | vp9: 5.0x the bytes |" in text
     assert "vp9: 5.0x the bytes" in text
     assert "best conventional setting (vp9) 24.50 dB, +4.50 dB" in text
