@@ -27,7 +27,7 @@ from twin_edge.config import RunConfig
 from twin_edge.images import Image
 from twin_edge.quality import psnr, ssim
 from twin_training.frechet import features_of, frechet, train_features
-from twin_training.recipe import Recipe, load_recipe
+from twin_training.recipe import Recipe, TrainConfig, load_recipe
 from twin_training.recordings import Dataset, Views, record
 from twin_training.start import Start, prepare
 from twin_training.trainer import Trainer
@@ -42,6 +42,7 @@ ADVERSARIAL: Final = 0.3
 ENCODER_RATE: Final = 0.03
 RATE_WEIGHT: Final = 0.03
 WHOLE: Final = "the recipe"
+EXACT: Final = "without noise on the latent"
 UNSEGMENTED: Final = "without segmentation: covers all"
 
 
@@ -77,6 +78,9 @@ def variants(recipe: Recipe) -> dict[str, Recipe]:
         "without networks: the start": replace(recipe, train=replace(train, steps=1, learning_rate=1e-6)),
         "with an adversarial end": replace(recipe, train=replace(train, adversarial_weight=ADVERSARIAL)),
     }
+    exact = TrainConfig().latent_noise_steps
+    if train.latent_noise_steps > exact:
+        others[EXACT] = replace(recipe, train=replace(train, latent_noise_steps=exact))
     if recipe.model.reading:
         linear = replace(recipe.model, reading=0)
         others["without the manifold: a linear start"] = replace(recipe, model=linear)

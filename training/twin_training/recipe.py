@@ -171,7 +171,7 @@ class TrainConfig:
     r1_weight: float = 2.0
     """Weight of the R1 gradient penalty (Mescheder et al., arXiv 1801.04406), every 8th discriminator step."""
     latent_noise_steps: float = 0.5
-    """Half-width of the uniform noise on the latent, in int8 steps: it stands for the quantization."""
+    """Half-width of the uniform noise on the latent, int8 steps, 0-16: 0.5 is for int8 alone, more for the codec."""
     ema: float = 0.99
     """Decay of the moving average of the weights that is kept in the end, 0-0.9999."""
     seed: int = 1
