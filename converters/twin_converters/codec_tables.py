@@ -26,7 +26,7 @@ from twin_edge.twin.codec.tables import (
     Level,
 )
 
-LOSSES_DB: Final = (0.1, 0.4, 1.0, 1.95, 2.8, 3.8, 5.0)
+LOSSES_DB: Final = (0.1, 0.4, 1.0, 1.9, 2.8, 3.8, 5.0)
 """What quantization may cost at each level, dB of PSNR."""
 TRADEOFF: Final = 0.07
 """Squared steps for a bit; measured: 0.05 to 0.1 are equally good, more is worse."""
