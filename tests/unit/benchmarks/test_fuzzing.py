@@ -64,6 +64,21 @@ def test_hang_is_a_failure_and_ends():
     assert "took more than 0.05 s" in report.failures[0]["why"]
 
 
+def test_hang_that_swallows_what_stops_it_ends_too():
+    swallowed = []
+
+    def parse(_data):
+        while not swallowed:
+            with contextlib.suppress(BaseException):
+                while True:
+                    sum(range(1000))
+            swallowed.append(True)
+        while True:
+            sum(range(1000))
+
+    assert run(target_of(parse, seconds=0.05), 1, 1).outcomes == {FAILED: 1}
+
+
 def test_memory_is_a_failure():
     report = run(target_of(lambda _data: bytearray(8 << 20), peak_bytes=1 << 20), 1, 1)
     assert report.outcomes == {FAILED: 1}
