@@ -147,9 +147,9 @@ class Ablation:
         samples = known[:: max(1, len(known) // _PROBED)]
         pose = len(known[0]) - trainer.recipe.model.latent
         importance = sensitivity(lambda state: trainer.render(state[np.newaxis])[0], samples, pose)
+        # As in conversion, levels are set by what is missed on views that training did not see.
         validation = self._dataset.validation
         missed = trainer.render(trainer.encode(validation)).astype(np.float32) - validation
-        # As in conversion, levels are set by what is missed on views that training did not see.
         tables = fit([Recorded(known)], importance, float(np.square(missed).mean()))
         coded = Stream(tables, _STATES_IN_PACKET, _FPS).code([states], RunConfig().quality)
         return sum(coded.payloads) / len(states), coded.decoded[0]

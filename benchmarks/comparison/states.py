@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -41,8 +42,8 @@ class Stream:
     """States of a packet, 1-64."""
     fps: float
     """States per second."""
-    key_every_s: float = KEY_EVERY_S
-    """Most seconds from one key to the next, above 0; infinity codes one key for each sequence."""
+    key_every_s: float | None = KEY_EVERY_S
+    """Most seconds from one key to the next, above 0; None codes one key for each sequence."""
 
     def code(self, sequences: Sequence[States], level: int) -> Coded:
         """Codes sequences at a level and decodes them again.
@@ -60,11 +61,12 @@ class Stream:
     def _code_one(self, states: States, level: int) -> Coded:
         encoder, decoder = PayloadEncoder(self.tables, level), PayloadDecoder(self.tables)
         interval_ms = round(1000 / self.fps)
+        most = math.inf if self.key_every_s is None else self.key_every_s * self.fps
         position: Position | None = None
         since_key = 0
         sizes, seen = [], []
         for start in range(0, len(states), self.batch):
-            key = position is None or since_key + self.batch > self.key_every_s * self.fps
+            key = position is None or since_key + self.batch > most
             since_key = self.batch if key else since_key + self.batch
             payload, sent = encoder.encode(states[start : start + self.batch], _HEADER, interval_ms, key=key)
             got, _, position = decoder.decode(payload, len(sent), _HEADER, None if key else position)

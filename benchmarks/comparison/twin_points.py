@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,7 +66,7 @@ def by_batch(bundle_path: Path, clip: Clip, batches_ms: tuple[int, ...]) -> list
     twin = Twin(bundle)
     states = [encode_all(twin, views) for views in clip.test]
     rows: list[dict[str, float | None]] = []
-    ways = [*((batch_ms, KEY_EVERY_S) for batch_ms in batches_ms), (max(batches_ms), math.inf)]
+    ways = [*((batch_ms, KEY_EVERY_S) for batch_ms in batches_ms), (max(batches_ms), None)]
     for level, (batch_ms, key_every_s) in itertools.product(range(len(bundle.codec.levels)), ways):
         batch = min(MAX_STATES, states_in_packet(batch_ms, clip.fps))
         coded = Stream(bundle.codec, batch, clip.fps, key_every_s).code(states, level)
@@ -79,7 +78,7 @@ def by_batch(bundle_path: Path, clip: Clip, batches_ms: tuple[int, ...]) -> list
                 "quality": level,
                 "batch_ms": batch_ms,
                 "states_in_packet": batch,
-                "key_every_s": key_every_s if math.isfinite(key_every_s) else None,
+                "key_every_s": key_every_s,
                 "bytes_per_frame": round(sum(coded.payloads) / clip.frames, 3),
                 "wire_bytes_per_frame": round(packet_wire_bytes(coded.payloads) / clip.frames, 3),
                 "psnr_db": psnr_db,
