@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +29,7 @@ _EVENTS: Final = 64
 _EVENTS_IN_ALL: Final = 1024
 
 
-class BaseView:
+class BaseView(ABC):
     """Follows twins inside of a `with` or an `async with` block; iterate over it for updates.
 
     Args:
@@ -128,9 +129,9 @@ class BaseView:
             raise self.what_is_missing(timeout_s)
         return update
 
+    @abstractmethod
     def what_is_missing(self, timeout_s: float) -> SyncError:
         """Returns an error that says why no update has come for some seconds."""
-        raise NotImplementedError
 
     def status(self) -> list[TwinStatus]:
         """Returns what is known of each twin, in the order in which they were found."""
