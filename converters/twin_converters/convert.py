@@ -19,12 +19,13 @@ from twin_converters.quantize import FLOAT_LAYERS, QuantizedModel, quantize, to_
 from twin_converters.reference import FloatTwin
 from twin_converters.run import Gate, Run, Views
 from twin_edge import __version__
-from twin_edge.bundle import Bundle, GapCalibration, Manifest, Origin, Quality, StateSpec, seal
-from twin_edge.bundle.archive import CODEC, ENCODER, GENERATOR, GOLDEN, PLATE, PREVIEW
+from twin_edge.bundle import Bundle, GapCalibration, Manifest, Origin, PartsSpec, Quality, StateSpec, seal
+from twin_edge.bundle.archive import CODEC, ENCODER, GENERATOR, GOLDEN, PARTS, PLATE, PREVIEW
 from twin_edge.bundle.golden import Golden
 from twin_edge.errors import ConversionError
 from twin_edge.models import Operator, Quantization, installed_runtimes, newest_version, read_operators
 from twin_edge.models.pose import POSE_VALUES
+from twin_edge.models.scene import LIGHT_VALUES, SHIFT_NAMES
 from twin_edge.pictures import encode_png
 from twin_edge.quality import psnr, ssim
 from twin_edge.twin.codec import CodecTables
@@ -84,11 +85,13 @@ def convert(
     latent = Quantization(encoder.output.scale, encoder.output.zero_point)
     on_stage("quantizing the generator")
     known = reference.encode(run.calibration, latent, range(len(run.calibration)))
-    samples = _generator_samples(known[:, _pose_length(run) :], latent)
+    samples = _generator_samples(known[:, reference.latent_start :], latent)
     generator = quantize(run.generator, samples, int8_edges=False, float_layers=FLOAT_LAYERS)
     if can_be_exact(generator.content):
         on_stage("making the generator exact")
-        tolerated = _TOLERATED_SHARE * _mean_square(run, reference, latent)
+        # All error of a picture is in what is drawn of it.
+        drawn = np.prod(generator.output.shape[1:]) / run.test[0].size if run.labels is not None else 1.0
+        tolerated = _TOLERATED_SHARE * _mean_square(run, reference, latent) / drawn
         content = exact(generator.content, to_float(run.generator), list(samples), tolerated)
         generator = replace(generator, content=content)
     operators = {ENCODER: read_operators(encoder.content), GENERATOR: read_operators(generator.content)}
@@ -97,7 +100,7 @@ def convert(
     float_states = reference.encode(run.test, latent)[rows]
     float_renderings = reference.render(float_states, latent)
     parts = TwinParts(
-        generator.content, encoder.content, latent, (run.view.height, run.view.width), run.pose, run.plate
+        generator.content, encoder.content, latent, (run.view.height, run.view.width), run.pose, run.plate, run.labels
     )
     material = Material(
         run.calibration, validation, run.test, rows, run.live, run.live_cuts, run.paced, run.paced_cuts, float_states
@@ -130,6 +133,8 @@ def convert(
     }
     if run.plate is not None:
         members[PLATE] = encode_png(run.plate)
+    if run.labels is not None:
+        members[PARTS] = encode_png(run.labels)
     bundle = Bundle.from_bytes(seal(manifest, members))
     report = _report(run, bundle, quality, measured) | ({"layers": diagnosis.to_json()} if diagnosis else {})
     return Conversion(bundle, report, _pictures(test, float_renderings, main))
@@ -158,8 +163,11 @@ def evenly_rows(available: int, count: int) -> npt.NDArray[np.int64]:
     return np.linspace(0, available - 1, min(count, available)).round().astype(np.int64)
 
 
-def _pose_length(run: Run) -> int:
-    return 0 if run.pose is None else len(POSE_VALUES)
+def _layout(run: Run) -> tuple[tuple[str, ...], int]:
+    """Returns the names of the pose values of a state, and the number of its light values."""
+    if run.labels is not None:
+        return SHIFT_NAMES, LIGHT_VALUES
+    return (() if run.pose is None else POSE_VALUES), 0
 
 
 def _encoder_samples(inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -252,19 +260,22 @@ def _manifest(
     quality: Quality,
     gap: GapCalibration,
 ) -> Manifest:
+    pose, light = _layout(run)
     return Manifest(
         name=run.name,
         origin=Origin(run.recipe_name, run.recipe_digest, run.data_digest, f"twin-edge {__version__}"),
         files={},
         view=run.view,
         state=StateSpec(
-            () if run.pose is None else POSE_VALUES,
-            encoder.output.shape[1] - _pose_length(run),
+            pose,
+            encoder.output.shape[1] - (0 if run.pose is None else len(pose)),
             encoder.output.scale,
             encoder.output.zero_point,
             run.prior_deviation,
+            light,
         ),
         pose=run.pose,
+        parts=None if run.labels is None else PartsSpec(int(run.labels.max()), encoder.input.shape[2]),
         tensors={
             "encoder.input": encoder.input,
             "encoder.output": encoder.output,

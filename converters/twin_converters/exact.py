@@ -44,9 +44,11 @@ _SPARED_BITS: Final = 15
 """Bits of a float weight that are set to 0: what is left says it to a five-hundredth."""
 _COEFFICIENTS: Final = "coefficients"
 _DICTIONARY: Final = "dictionary"
+PIXELS: Final = "_pixels"
+"""In the names of the layers that make pixels of a part's coefficients."""
 
 _WEIGHTED: Final = frozenset({"CONV_2D", "FULLY_CONNECTED"})
-_EXACT: Final = _WEIGHTED | {"ADD", "RESHAPE", "DEPTH_TO_SPACE", "CONCATENATION", *EDGES}
+_EXACT: Final = _WEIGHTED | {"ADD", "RESHAPE", "DEPTH_TO_SPACE", "STRIDED_SLICE", "CONCATENATION", *EDGES}
 
 
 def can_be_exact(content: bytes) -> bool:
@@ -93,7 +95,10 @@ def exact(content: bytes, float_content: bytes, samples: Sequence[Floats], toler
         kernel, one = graph.constant(twin.inputs[1]), reference[place]
         seen = inputs_of([trace[one.inputs[0]] for trace in traces], kernel.shape, one.name)
         steps = None
-        if _COEFFICIENTS in one.output_name and sizes is not None:
+        if PIXELS in one.output_name:
+            # Every pixel counts alike, and so does every part of them.
+            steps = equal_harm(len(kernel), seen, np.ones(1), tolerated * len(kernel))
+        elif _COEFFICIENTS in one.output_name and sizes is not None:
             in_block = traces[0][reference[place + 1].output].shape[-1]
             steps = equal_harm(len(kernel), seen, sizes[:in_block], tolerated * values)
         graph.round(operator, twin, seen, steps)

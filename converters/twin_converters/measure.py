@@ -101,8 +101,12 @@ def measure(parts: TwinParts, material: Material, runtime: RuntimeName, folder: 
     (folder / "encoder.tflite").write_bytes(parts.encoder or b"")
     (folder / "generator.tflite").write_bytes(parts.generator)
     scene: dict[str, npt.NDArray[Any]] = {}
-    if parts.pose is not None and parts.plate is not None:
-        scene = {"pose": np.array([parts.pose.steps, parts.pose.reach]), "plate": parts.plate}
+    if parts.plate is not None:
+        scene["plate"] = parts.plate
+    if parts.pose is not None:
+        scene["pose"] = np.array([parts.pose.steps, parts.pose.reach])
+    if parts.labels is not None:
+        scene["labels"] = parts.labels
     np.savez(
         folder / _INPUT,
         latent=np.array([parts.latent.scale, parts.latent.zero_point]),
@@ -165,7 +169,7 @@ def main(folder: Path, runtime_name: RuntimeName) -> None:
         shared_renderings=draw(material.shared_states),
         live_states=live_states,
         paced_states=follow(material.paced, material.paced_cuts),
-        importance=sensitivity(models.render, live_states, 0 if parts.pose is None else len(parts.pose.steps)),
+        importance=sensitivity(models.render, live_states, models.latent_start),
         validation_mse=np.array(np.square(validation.astype(np.float32) - validated).mean()),
     )
 
@@ -183,6 +187,7 @@ def _parts(folder: Path, saved: Mapping[str, npt.NDArray[Any]], size: tuple[int,
         size,
         pose,
         saved.get("plate"),
+        saved.get("labels"),
     )
 
 

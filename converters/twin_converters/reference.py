@@ -13,7 +13,9 @@ import tensorflow as tf
 
 from twin_converters.run import Run, Views
 from twin_edge.models import Quantization, in_channels
+from twin_edge.models.scene import SCENE_VALUES
 from twin_edge.twin.composition import Compositor
+from twin_edge.twin.parts import PartsScene
 from twin_edge.twin.tracking import Tracker
 
 _CHANNELS: Final = 3
@@ -48,14 +50,22 @@ class FloatTwin:
         run: What training left.
 
     Attributes:
-        seen: Every crop that the encoder was shown, float32 of shape (side, side, channels), 0 to 1.
+        seen: Every crop that the encoder was shown, float32 of shape (height, width, channels), 0 to 1.
+        latent_start: Where in a state the latent begins.
     """
 
     def __init__(self, run: Run) -> None:
         self._encoder, self._generator = FloatModel(run.encoder), FloatModel(run.generator)
         _, self._side, _, self._channels = self._encoder.input_shape
         self._run = run
-        self._compositor = None if run.plate is None else Compositor(run.plate)
+        self._scene: PartsScene | None = None
+        self._compositor: Compositor | None = None
+        self.latent_start = 0 if run.pose is None else len(run.pose.steps)
+        if run.labels is not None and run.plate is not None:
+            self._scene = PartsScene(run.plate, run.labels, self._encoder.input_shape[2])
+            self.latent_start = SCENE_VALUES
+        elif run.plate is not None:
+            self._compositor = Compositor(run.plate)
         self.seen: list[npt.NDArray[np.float32]] = []
 
     def encode(self, views: Views, latent: Quantization, cuts: Sequence[int] = (0,)) -> npt.NDArray[np.int8]:
@@ -73,18 +83,22 @@ class FloatTwin:
             self.seen.append(sample)
             return latent.quantize(self._encoder(sample[np.newaxis])[0])
 
+        states: list[npt.NDArray[np.int8]] = []
+        if self._scene is not None:
+            for row, view in enumerate(views):
+                scene, sheet = self._scene.look(view, None if row in cuts else states[-1][:SCENE_VALUES])
+                states.append(np.concatenate([scene, read(sheet)]))
+            return np.stack(states)
         if self._run.pose is None:
             return np.stack([read(self._shrunk(view)) for view in views])
         track = Tracker(read, latent, self._run.pose, views.shape[1], self._side)
-        states: list[npt.NDArray[np.int8]] = []
         for row, view in enumerate(views):
             states.append(track(view, None if row in cuts else states[-1]))
         return np.stack(states)
 
     def render(self, states: npt.NDArray[np.int8], latent: Quantization) -> Views:
         """Returns the renderings of states, uint8 RGB of shape (n, height, width, 3)."""
-        first = 0 if self._run.pose is None else len(self._run.pose.steps)
-        return self.compose(self._generator(latent.dequantize(states[:, first:])), states)
+        return self.compose(self._generator(latent.dequantize(states[:, self.latent_start :])), states)
 
     def compose(self, outputs: npt.NDArray[np.float32], states: npt.NDArray[np.int8]) -> Views:
         """Returns the renderings that outputs of a generator make.
@@ -93,6 +107,14 @@ class FloatTwin:
             outputs: float32 of shape (n, height, width, channels), -1 to 1.
             states: The states that they are drawn from, for the pose, int8 of shape (n, state length).
         """
+        if self._scene is not None:
+            pixels = to_pixels(outputs.reshape(len(outputs), -1, _CHANNELS))
+            return np.stack(
+                [
+                    self._scene.compose(one, state[:SCENE_VALUES])
+                    for one, state in zip(pixels, states, strict=True)
+                ]
+            )
         pose, drawn = self._run.pose, to_pixels(outputs)
         if pose is None or self._compositor is None:
             return drawn

@@ -62,7 +62,9 @@ class Run:
     pose: PoseSpec | None
     """How poses stand in states; None for a fixed subject."""
     plate: npt.NDArray[np.uint8] | None
-    """The background of a moving subject, uint8 RGB of shape (height, width, 3)."""
+    """The background, uint8 RGB of shape (height, width, 3); None for a subject that is drawn as a whole."""
+    labels: npt.NDArray[np.uint8] | None
+    """Where the parts of a fixed scene are, uint8 of shape (height, width); None without parts."""
     baseline: tuple[float, float]
     """PSNR (dB) and SSIM of registered principal components on the test views."""
     warnings: tuple[str, ...]
@@ -110,7 +112,7 @@ class Run:
             prior_deviation = float(metrics["prior_deviation"])
             baseline = (float(metrics["baseline_test"]["psnr_db"]), float(metrics["baseline_test"]["ssim"]))
             warnings = tuple(f"{found['what']}: {found['advice']}" for found in metrics.get("warnings", ()))
-            pose, plate = _read_scene(folder / "scene.npz")
+            pose, plate, labels = _read_scene(folder / "scene.npz")
             gate = Gate(**recipe["gate"])
             view = ViewSpec.from_json(
                 {
@@ -139,6 +141,7 @@ class Run:
             prior_deviation,
             pose,
             plate,
+            labels,
             baseline,
             warnings,
             live_cuts=live_cuts,
@@ -147,12 +150,15 @@ class Run:
         )
 
 
-def _read_scene(path: Path) -> tuple[PoseSpec | None, npt.NDArray[np.uint8] | None]:
+def _read_scene(
+    path: Path,
+) -> tuple[PoseSpec | None, npt.NDArray[np.uint8] | None, npt.NDArray[np.uint8] | None]:
+    """Returns pose, plate and labels, each None where the twin has none."""
     if not path.exists():
-        return None, None
+        return None, None, None
     with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as saved:
+        if "labels" in saved:
+            return None, saved["plate"], saved["labels"]
         steps, reach = (tuple(float(value) for value in saved[name]) for name in ("steps", "reach"))
-        return PoseSpec(
-            (steps[0], steps[1], steps[2], steps[3]),
-            (reach[0], reach[1], reach[2], reach[3]),
-        ), saved["plate"]
+        pose = PoseSpec((steps[0], steps[1], steps[2], steps[3]), (reach[0], reach[1], reach[2], reach[3]))
+        return pose, saved["plate"], None

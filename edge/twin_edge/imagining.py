@@ -47,7 +47,7 @@ def draw_states(state: StateSpec, count: int, seed: int, scale: float = 1.0) -> 
         scale: Spread, 0 to 4: 1 is the prior, 0 its mean, less than 1 gives samples that are safer and more alike.
 
     Returns:
-        int8 of shape (count, state length); the pose part is 0.
+        int8 of shape (count, state length); pose and light are 0.
 
     Raises:
         ConfigError: A value is out of range.
@@ -60,7 +60,7 @@ def draw_states(state: StateSpec, count: int, seed: int, scale: float = 1.0) -> 
     normal = np.random.default_rng(seed).standard_normal((count, state.latent))
     states = np.zeros((count, state.length), np.int8)
     real = normal * state.deviation * scale
-    states[:, len(state.pose) :] = Quantization(state.scale, state.zero_point).quantize(real)
+    states[:, state.latent_start :] = Quantization(state.scale, state.zero_point).quantize(real)
     return states
 
 

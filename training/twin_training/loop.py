@@ -19,6 +19,7 @@ from twin_edge.errors import TrainingError
 from twin_edge.files import write_atomic
 from twin_training.recipe import Recipe
 from twin_training.recordings import Views
+from twin_training.parts.scene import PartsLayout
 from twin_training.start import Scene
 
 
@@ -43,8 +44,8 @@ class TwinTrainer(Protocol):
     prior_deviation: float
 
     @property
-    def scene(self) -> Scene | None:
-        """What there is beside the latent of a moving subject; None for a fixed one."""
+    def scene(self) -> Scene | PartsLayout | None:
+        """What there is beside the networks: of a moving subject, or of a scene of parts; None for others."""
 
     def fit(
         self,

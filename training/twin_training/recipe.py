@@ -64,7 +64,8 @@ class ModelConfig:
     """Sizes of the networks."""
 
     family: str = "twin"
-    """`twin`, or `article`: the article's DCGAN with an encoder, without color (docs/article.md)."""
+    """`twin`; `parts`: light over a plate, and parts that move by themselves; or `article`: the article's DCGAN with an
+    encoder, without color (docs/article.md)."""
     size: int = 128
     """Height and width of views and renderings, pixels, a power of two from 32 to 256; for the article 28 to 64."""
     moving: bool = False
@@ -128,6 +129,26 @@ class ManifoldConfig:
     """Views of a step, 2-4096, in pairs of one and the next."""
     learning_rate: float = 2e-3
     """Highest learning rate (Adam), 1e-6 to 0.1."""
+    bit_weight: float = 0.01
+    """What a bit of a frame is worth, as a relative change of the mean squared error, 0-1: 0.01 is 0.04 dB."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartsConfig:
+    """How a fixed scene with parts that move by themselves is learned (`twin_training.parts`)."""
+
+    latents: int = 5
+    """Latent values of a part, 1-32; those that a part does not need cost nothing."""
+    side: int = 16
+    """Height and width of a part as the encoder sees it, pixels, 8-64."""
+    reading: tuple[int, ...] = (96, 64)
+    """Hidden values from a part's pixels to its latent, 1-1024 each."""
+    drawing: tuple[int, ...] = (64, 128)
+    """Hidden values from the latent to the coefficients of its picture, 1-1024 each."""
+    components: int = 128
+    """Most principal components that a part is drawn with, 2-256."""
+    weights: int = 1_000_000
+    """Weights that the last layers of all parts may have, 1000-8000000: most of the bundle, some four bits each."""
     bit_weight: float = 0.01
     """What a bit of a frame is worth, as a relative change of the mean squared error, 0-1: 0.01 is 0.04 dB."""
 
@@ -206,6 +227,8 @@ class Recipe:
     """Sizes of the networks."""
     manifold: ManifoldConfig = field(default_factory=ManifoldConfig)
     """Where they start when that is not linear."""
+    parts: PartsConfig = field(default_factory=PartsConfig)
+    """What a scene of parts is drawn with."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """How they are trained."""
     gate: GateConfig = field(default_factory=GateConfig)
@@ -313,7 +336,7 @@ def in_size(recipe: Recipe, name: str) -> Recipe:
     """
     if name not in SIZES:
         raise ConfigError(f"there is no size {name}", fix=f"choose {', '.join(SIZES)}")
-    if recipe.model.family != "twin":
+    if recipe.model.family == "article":
         raise ConfigError(f"the recipe {recipe.name} comes in one size", fix="leave --size out")
     changed = replace(recipe, model=replace(recipe.model, **dict(SIZES[name])))
     _check(changed)
@@ -331,7 +354,7 @@ def check_name(name: str) -> None:
 
 
 _SIZES = frozenset({32, 64, 128, 256})
-_FAMILIES = ("twin", "article")
+_FAMILIES = ("twin", "parts", "article")
 _ARTICLE_SIZES = range(28, 65, 4)
 _LEAST_STAGES = 2
 _MOST_FILTERS = 1024
@@ -383,6 +406,11 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "manifold.batch": (2, 4096),
     "manifold.learning_rate": (1e-6, 0.1),
     "manifold.bit_weight": (0, 1),
+    "parts.latents": (1, 32),
+    "parts.side": (8, 64),
+    "parts.components": (2, 256),
+    "parts.weights": (1000, 8_000_000),
+    "parts.bit_weight": (0, 1),
     "train.steps": (1, 1_000_000),
     "train.batch": (2, 256),
     "train.learning_rate": (1e-6, 0.1),
@@ -419,6 +447,10 @@ def _check(recipe: Recipe) -> None:
             raise ConfigError(f"recipe.{path} is {value}", fix=f"choose a value from {low:g} to {high:g}")
     _check_data(recipe)
     _check_model(recipe.model)
+    for name in ("reading", "drawing"):
+        values = getattr(recipe.parts, name)
+        if not values or not all(1 <= n <= _MOST_FILTERS for n in values):
+            raise ConfigError(f"recipe.parts.{name} is {list(values)}", fix=f"choose values from 1 to {_MOST_FILTERS}")
 
 
 def _check_data(recipe: Recipe) -> None:

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from twin_edge.errors import TrainingError
 from twin_edge.files import write_atomic, writing
+from twin_training.parts.scene import PartsLayout
 from twin_training.recipe import Recipe, recipe_from_json
 from twin_training.recordings import Dataset
 from twin_training.start import Scene
@@ -109,8 +110,8 @@ class RunFolder:
                 shutil.rmtree(old, ignore_errors=True)
                 new.replace(old)
 
-    def write_scene(self, scene: Scene | None) -> None:
-        """Writes pose and plate of a moving subject; nothing for a fixed one.
+    def write_scene(self, scene: Scene | PartsLayout | None) -> None:
+        """Writes pose and plate of a moving subject, or plate and parts of a fixed scene; nothing for others.
 
         Raises:
             TwinEdgeError: The folder cannot be written; an older file stays.
@@ -119,7 +120,10 @@ class RunFolder:
             self.scene.unlink(missing_ok=True)
             return
         buffer = io.BytesIO()
-        np.savez(buffer, steps=np.array(scene.pose.steps), reach=np.array(scene.pose.reach), plate=scene.plate)
+        if isinstance(scene, PartsLayout):
+            np.savez(buffer, plate=scene.plate, labels=scene.labels, side=np.array(scene.side))
+        else:
+            np.savez(buffer, steps=np.array(scene.pose.steps), reach=np.array(scene.pose.reach), plate=scene.plate)
         write_atomic(self.scene, buffer.getvalue())
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from twin_training.baseline import registered_pca
 from twin_training.diagnosis import Finding, check_following, check_recording, check_result, follow, stage_of
 from twin_training.loop import Progress, TwinTrainer
 from twin_training.networks import multiply_accumulates
+from twin_training.parts.trainer import PartsTrainer
 from twin_training.pictures import losses_png
 from twin_training.recipe import Recipe
 from twin_training.recordings import Dataset, Report, Views, record
@@ -161,6 +162,8 @@ def make_trainer(
     """Returns the trainer of the recipe's family of networks, on a dataset's training views."""
     if recipe.model.family == "article":
         return ArticleTrainer(recipe, dataset.train)
+    if recipe.model.family == "parts":
+        return PartsTrainer(recipe, *dataset.to_train_on(), on_stage)
     return Trainer(recipe, *dataset.to_train_on(), dataset.validation, on_stage)
 
 

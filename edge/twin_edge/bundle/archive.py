@@ -16,9 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+import numpy.typing as npt
+
 from twin_edge.bundle.golden import Golden
 from twin_edge.bundle.manifest import FileEntry, Manifest
-from twin_edge.bundle.plate import read_plate
+from twin_edge.bundle.plate import read_labels, read_plate
 from twin_edge.errors import BundleError, IntegrityError
 from twin_edge.images import Image
 from twin_edge.models.operators import check_operators, read_operators
@@ -34,8 +37,10 @@ CODEC: Final = "codec.json"
 GOLDEN: Final = "golden.npz"
 PREVIEW: Final = "preview.png"
 PLATE: Final = "plate.png"
+PARTS: Final = "parts.png"
 MEMBERS: Final = frozenset({CODEC, ENCODER, GENERATOR, GOLDEN, PREVIEW})
-"""What every bundle holds beside its manifest; that of a moving subject holds the plate as well. None holds more."""
+"""What every bundle holds beside its manifest; that of a moving subject holds the plate as well, and that of a scene of
+parts the plate and where the parts are. None holds more."""
 
 CHANNELS: Final = (3, 1)
 """Channels that a network's images may have: a network without colors has one."""
@@ -43,6 +48,7 @@ CANVAS_CHANNELS: Final = (4,)
 """Channels of the canvas of a moving subject: color and coverage."""
 LEAST_SIDE: Final = 8
 """Least side of what an encoder sees, pixels."""
+_COLOURS: Final = 3
 MAX_BUNDLE_BYTES: Final = 64 * 1024 * 1024
 _FIXED_TIME: Final = (1980, 1, 1, 0, 0, 0)
 _AGAIN: Final = "get the bundle again from where it was made"
@@ -103,7 +109,7 @@ class Bundle:
         if MANIFEST not in members:
             raise IntegrityError("the bundle has no manifest.json", fix=_AGAIN)
         manifest = Manifest.from_bytes(members.pop(MANIFEST))
-        expected = MEMBERS if manifest.pose is None else MEMBERS | {PLATE}
+        expected = _members_of(manifest)
         if set(manifest.files) != expected or set(members) != expected:
             raise IntegrityError("the manifest lists other members than a bundle has", fix=_AGAIN)
         for name, entry in manifest.files.items():
@@ -124,14 +130,25 @@ class Bundle:
             check_operators(operators, runtime)
 
     def plate(self) -> Image | None:
-        """Returns the background of a moving subject, uint8 RGB of shape (height, width, 3); None for a fixed one.
+        """Returns the background, uint8 RGB of shape (height, width, 3); None for a subject that is drawn as a whole.
 
         Raises:
             IntegrityError: It is not such an image.
         """
-        if self.manifest.pose is None:
+        if PLATE not in self.members:
             return None
         return read_plate(self.members[PLATE], self.manifest.view.height, self.manifest.view.width)
+
+    def labels(self) -> npt.NDArray[np.uint8] | None:
+        """Returns where the parts of a scene are, uint8 of shape (height, width), 0 for the plate; None without parts.
+
+        Raises:
+            IntegrityError: It is not such a map.
+        """
+        if self.manifest.parts is None:
+            return None
+        view = self.manifest.view
+        return read_labels(self.members[PARTS], view.height, view.width, self.manifest.parts.count)
 
     def golden(self) -> Golden:
         """Returns the samples for the self-test.
@@ -140,6 +157,12 @@ class Bundle:
             IntegrityError: They are not of this twin's shapes.
         """
         return Golden.from_bytes(self.members[GOLDEN], self.manifest.view, self.manifest.state)
+
+
+def _members_of(manifest: Manifest) -> frozenset[str]:
+    if manifest.parts is not None:
+        return MEMBERS | {PLATE, PARTS}
+    return MEMBERS if manifest.pose is None else MEMBERS | {PLATE}
 
 
 def seal(manifest_without_files: Manifest, members: Mapping[str, bytes]) -> bytes:
@@ -215,7 +238,7 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 def _check_names(names: list[str]) -> None:
     expected = MEMBERS | {MANIFEST}
     for name in names:
-        if name not in expected | {PLATE}:
+        if name not in expected | {PLATE, PARTS}:
             unsafe = name.startswith(("/", "\\")) or ".." in name or "\\" in name or ":" in name
             what = "has a path for a name" if unsafe else "does not belong in a bundle"
             raise IntegrityError(f"the member {name!r:.80} {what}", fix=_AGAIN)
@@ -240,6 +263,9 @@ def _check_models(manifest: Manifest, members: Mapping[str, bytes]) -> None:
         if read_operators(members[name]) != tuple(sorted(operators)):
             raise IntegrityError(f"{name} has other operators than the manifest says", fix=_AGAIN)
     view, state = manifest.view, manifest.state
+    if manifest.parts is not None:
+        _check_parts(manifest, members)
+        return
     side = manifest.tensors["encoder.input"].shape[1]
     if side < LEAST_SIDE or view.height % side or view.width % (view.height // side):
         raise IntegrityError(f"the encoder sees {side} rows, which do not divide the view's {view.height}", fix=_AGAIN)
@@ -251,6 +277,24 @@ def _check_models(manifest: Manifest, members: Mapping[str, bytes]) -> None:
         "generator.input": ((1, state.latent),),
         "generator.output": tuple((1, view.height, view.width, channels) for channels in drawn),
     }
+    _check_shapes(manifest, shapes)
+
+
+def _check_parts(manifest: Manifest, members: Mapping[str, bytes]) -> None:
+    """Checks that the map of the parts, tensors and state agree."""
+    view, parts = manifest.view, manifest.parts
+    assert parts is not None  # noqa: S101 - the caller asks only then
+    labels = read_labels(members[PARTS], view.height, view.width, parts.count)
+    shapes = {
+        "encoder.input": ((1, parts.count * parts.side, parts.side, _COLOURS),),
+        "encoder.output": ((1, manifest.state.latent),),
+        "generator.input": ((1, manifest.state.latent),),
+        "generator.output": ((1, _COLOURS * int(np.count_nonzero(labels))),),
+    }
+    _check_shapes(manifest, shapes)
+
+
+def _check_shapes(manifest: Manifest, shapes: Mapping[str, tuple[tuple[int, ...], ...]]) -> None:
     for name, allowed in shapes.items():
         if manifest.tensors[name].shape not in allowed:
             raise IntegrityError(f"{name} has shape {manifest.tensors[name].shape}, not {allowed[0]}", fix=_AGAIN)

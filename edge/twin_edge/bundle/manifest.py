@@ -19,13 +19,16 @@ from twin_edge.bundle import checks
 from twin_edge.errors import ManifestError
 from twin_edge.models.operators import Operator
 from twin_edge.models.pose import POSE_VALUES, PoseSpec
+from twin_edge.models.scene import LIGHT_VALUES, MOST_PARTS, SHIFT_NAMES
 from twin_edge.preprocess.view import ViewSpec
 
-SCHEMA = 2
+SCHEMA = 3
 MAX_MANIFEST_BYTES = 256 * 1024
 MAX_STATE_BYTES = 1024
 MAX_FILE_BYTES = 32 * 1024 * 1024
 MAX_GRID = 64
+MOST_VALUES = 3 * 1024 * 1024
+"""Most values along one side of a tensor: those of the largest view."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -60,10 +63,11 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class StateSpec:
-    """Layout of a state: the pose values, then the latent."""
+    """Layout of a state: the pose values, then the light, then the latent."""
 
     pose: tuple[str, ...]
-    """Names of the pose values, empty for a fixed subject."""
+    """Names of the pose values: where the subject is, or how far the camera of a scene of parts has been moved; empty
+    for a fixed subject."""
     latent: int
     """Number of latent values, at least 1."""
     scale: float
@@ -73,11 +77,28 @@ class StateSpec:
     deviation: float = 0.0
     """Standard deviation of the prior, real units, >= 0: the generator was trained on latents that are independent
     Gaussians around 0. Not sent over the wire; 0 there."""
+    light: int = 0
+    """Number of values of the light of a scene of parts; 0 for other subjects."""
 
     @property
     def length(self) -> int:
         """Bytes of a raw state."""
-        return len(self.pose) + self.latent
+        return self.latent_start + self.latent
+
+    @property
+    def latent_start(self) -> int:
+        """Where in a state the latent begins."""
+        return len(self.pose) + self.light
+
+
+@dataclass(frozen=True, slots=True)
+class PartsSpec:
+    """The parts of a fixed scene; their places stand in the member `parts.png`."""
+
+    count: int
+    """How many there are, 1-16."""
+    side: int
+    """Height and width of each as the encoder sees it, pixels, 8-64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +185,9 @@ class Manifest:
     state: StateSpec
     """Layout of a state."""
     pose: PoseSpec | None
-    """What the pose values mean; None for a fixed subject."""
+    """What the pose values of a moving subject mean; None for others."""
+    parts: PartsSpec | None
+    """The parts of a fixed scene; None for a subject that is drawn as a whole."""
     tensors: Mapping[str, TensorSpec]
     """`encoder.input`, `encoder.output`, `generator.input` and `generator.output`."""
     operators: Mapping[str, tuple[Operator, ...]]
@@ -216,14 +239,21 @@ class Manifest:
     @classmethod
     def _from_tree(cls, tree: dict[str, Any], digest: str) -> Manifest:
         names = (
-            "schema", "name", "origin", "files", "view", "state", "pose", "tensors", "operators", "minimum_runtime",
+            "schema", "name", "origin", "files", "view", "state", "pose", "parts", "tensors", "operators",
+            "minimum_runtime",
             "gap", "quality",
         )  # fmt: skip
         item = checks.Item("", tree).only(*names)
         view = ViewSpec.from_json(tree["view"])
         state, pose = _state(item["state"]), _pose(item["pose"])
-        if state.pose != (() if pose is None else POSE_VALUES):
-            raise ManifestError("'state.pose' does not fit 'pose'")
+        parts = _parts(item["parts"])
+        if pose is not None and parts is not None:
+            raise ManifestError("'pose' and 'parts' exclude each other")
+        named = POSE_VALUES if pose is not None else SHIFT_NAMES if parts is not None else ()
+        if state.pose != named:
+            raise ManifestError("'state.pose' does not fit 'pose' and 'parts'")
+        if state.light != (0 if parts is None else LIGHT_VALUES):
+            raise ManifestError("'state.light' does not fit 'parts'")
         if pose is not None and view.height != view.width:
             raise ManifestError("a view with a pose must be square")
         return cls(
@@ -233,6 +263,7 @@ class Manifest:
             view=view,
             state=state,
             pose=pose,
+            parts=parts,
             tensors={key: _tensor(entry) for key, entry in item["tensors"].only(*TENSORS).items(most=len(TENSORS))},
             operators={
                 key: tuple(_operator(pair) for pair in entry.list(least=1, most=64))
@@ -268,11 +299,12 @@ def _file_entry(item: checks.Item) -> FileEntry:
 
 
 def _state(item: checks.Item) -> StateSpec:
-    item.only("pose", "latent", "scale", "zero_point", "deviation")
+    item.only("pose", "light", "latent", "scale", "zero_point", "deviation")
     pose = tuple(entry.text(pattern=re.compile(r"[a-z_]{1,16}")) for entry in item["pose"].list(most=4))
     return StateSpec(
         pose=pose,
-        latent=item["latent"].whole(low=1, high=MAX_STATE_BYTES - len(pose)),
+        light=item["light"].whole(low=0, high=LIGHT_VALUES),
+        latent=item["latent"].whole(low=1, high=MAX_STATE_BYTES - LIGHT_VALUES - len(pose)),
         scale=item["scale"].number(low=1e-9, high=1e9),
         zero_point=item["zero_point"].whole(low=-128, high=127),
         deviation=item["deviation"].number(low=0, high=1e9),
@@ -296,10 +328,17 @@ def _pose(item: checks.Item) -> PoseSpec | None:
     )
 
 
+def _parts(item: checks.Item) -> PartsSpec | None:
+    if item.value is None:
+        return None
+    item.only("count", "side")
+    return PartsSpec(count=item["count"].whole(low=1, high=MOST_PARTS), side=item["side"].whole(low=8, high=64))
+
+
 def _tensor(item: checks.Item) -> TensorSpec:
     item.only("shape", "dtype", "scale", "zero_point", "low", "high")
     return TensorSpec(
-        shape=tuple(entry.whole(low=1, high=4096) for entry in item["shape"].list(least=2, most=4)),
+        shape=tuple(entry.whole(low=1, high=MOST_VALUES) for entry in item["shape"].list(least=2, most=4)),
         dtype=item["dtype"].text(pattern=re.compile("int8|float32")),
         scale=item["scale"].number(low=0, high=1e9),
         zero_point=item["zero_point"].whole(low=-128, high=127),

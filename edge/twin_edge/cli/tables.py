@@ -19,6 +19,7 @@ def print_inspection(inspection: Inspection) -> None:
     manifest = bundle.manifest
     view, state, quality, origin = manifest.view, manifest.state, manifest.quality, manifest.origin
     pose = f"{len(state.pose)} pose ({', '.join(state.pose)}) + " if state.pose else ""
+    light = f"{state.light} light + " if state.light else ""
     facts = {
         "name": manifest.name,
         "digest": bundle.digest,
@@ -26,7 +27,8 @@ def print_inspection(inspection: Inspection) -> None:
         "made from": f"recipe {origin.recipe} ({origin.recipe_digest[:12]}), data {origin.data_digest[:12]}",
         "made by": origin.software,
         "view": f"{view.width}x{view.height} {view.colour}, {view.resize_mode}, denoise {view.denoise}",
-        "state": f"{state.length} bytes: {pose}{state.latent} latent, int8, step {state.scale:.6g}",
+        "state": f"{state.length} bytes: {pose}{light}{state.latent} latent, int8, step {state.scale:.6g}",
+        "parts": f"{manifest.parts.count}, seen at {manifest.parts.side}x{manifest.parts.side}" if manifest.parts else "none",
         "quality, float": f"PSNR {quality.float_psnr_db:.2f} dB, SSIM {quality.float_ssim:.4f}",
         "quality, int8": f"PSNR {quality.int8_psnr_db:.2f} dB, SSIM {quality.int8_ssim:.4f}",
         "baseline": f"the twin is {quality.against_baseline.text}" if quality.baseline_psnr_db else "not measured",

@@ -119,7 +119,7 @@ class DeviceRuntime:
             # The link comes before the camera: frames of a file must not pass by while it connects.
             link.start()
             capture = Capture(self._camera, CaptureConfig(fps=config.fps))
-            events = EventWatch(moves=bool(bundle.manifest.state.pose))
+            events = EventWatch(moves=bundle.manifest.pose is not None)
             service = Service(worker, link, capture, counters, events, parts, self._on_stats)
             reason = ERROR
             try:

@@ -12,7 +12,9 @@ from twin_edge.models.engine import Quantization
 from twin_edge.models.networks import Encoder, Generator, State
 from twin_edge.models.pose import PoseSpec
 from twin_edge.models.runtimes import Runtime
+from twin_edge.models.scene import SCENE_VALUES, SHIFT_VALUES
 from twin_edge.twin.composition import Compositor
+from twin_edge.twin.parts import Labels, PartsScene
 from twin_edge.twin.tracking import Tracker
 
 
@@ -29,9 +31,11 @@ class TwinParts:
     size: tuple[int, int]
     """Height and width of views and renderings, pixels."""
     pose: PoseSpec | None = None
-    """How poses stand in states; None for a fixed subject."""
+    """How the poses of a moving subject stand in states; None for others."""
     plate: Image | None = None
-    """The background under the canvas, uint8 RGB of shape (height, width, 3); None for a fixed subject."""
+    """The background, uint8 RGB of shape (height, width, 3); None for a subject that is drawn as a whole."""
+    labels: Labels | None = None
+    """Where the parts of a fixed scene are, uint8 of shape (height, width); None without parts."""
 
 
 class TwinModels:
@@ -45,6 +49,7 @@ class TwinModels:
     Attributes:
         encoder: The encoder; None for one who only renders.
         generator: The generator.
+        latent_start: Where in a state the latent begins.
 
     Raises:
         IncompatibleRuntimeError: The runtime cannot run the models.
@@ -55,8 +60,15 @@ class TwinModels:
         self.encoder = None if parts.encoder is None else Encoder(parts.encoder, runtime, threads=threads)
         self._side = 0 if self.encoder is None else self.encoder.model.input_shape[1]
         self._pose = parts.pose
-        self._latent_start = 0 if parts.pose is None else len(parts.pose.steps)
-        self._compositor = None if parts.plate is None else Compositor(parts.plate)
+        self.latent_start = 0 if parts.pose is None else len(parts.pose.steps)
+        self._scene: PartsScene | None = None
+        self._compositor: Compositor | None = None
+        if parts.plate is not None and parts.labels is not None:
+            side = 0 if self.encoder is None else self.encoder.model.input_shape[2]
+            self._scene = PartsScene(parts.plate, parts.labels, side)
+            self.latent_start = SCENE_VALUES
+        elif parts.plate is not None:
+            self._compositor = Compositor(parts.plate)
         self._tracker: Tracker | None = None
         if self.encoder is not None and parts.pose is not None:
             self._tracker = Tracker(self.encoder, parts.latent, parts.pose, parts.size[0], self._side)
@@ -79,6 +91,9 @@ class TwinModels:
             raise RuntimeError("this twin was loaded to render only")
         if self._tracker is not None:
             return self._tracker(view, near)
+        if self._scene is not None:
+            scene, sheet = self._scene.look(view, None if near is None else near[:SCENE_VALUES])
+            return np.concatenate([scene, self.encoder(sheet)])
         if view.shape[0] != self._side:
             width = self.encoder.model.input_shape[2]
             view = np.asarray(cv2.resize(view, (width, self._side), interpolation=cv2.INTER_AREA), np.uint8)
@@ -86,7 +101,12 @@ class TwinModels:
 
     def read_at(self, view: Image, state: State) -> State:
         """Returns the state of a view whose pose is known to be that of `state`; see `encode`."""
-        return self.encode(view) if self._tracker is None else self._tracker.read_at(view, state)
+        if self._tracker is not None:
+            return self._tracker.read_at(view, state)
+        if self._scene is not None and self.encoder is not None:
+            scene, sheet = self._scene.look_at(view, state[:SHIFT_VALUES])
+            return np.concatenate([scene, self.encoder(sheet)])
+        return self.encode(view)
 
     def render(self, state: State) -> Image:
         """Returns the rendering of a state.
@@ -97,7 +117,9 @@ class TwinModels:
         Returns:
             uint8 RGB of shape (height, width, 3), 0-255.
         """
-        image = self.generator(state[self._latent_start :])
+        image = self.generator(state[self.latent_start :])
+        if self._scene is not None:
+            return self._scene.compose(image.reshape(-1, 3), state[:SCENE_VALUES])
         if self._pose is None or self._compositor is None:
             return image
-        return self._compositor(image, self._pose.dequantize(state[: self._latent_start]))
+        return self._compositor(image, self._pose.dequantize(state[: self.latent_start]))

@@ -75,6 +75,7 @@ class Twin:
                 (spec.height, spec.width),
                 manifest.pose,
                 bundle.plate(),
+                bundle.labels(),
             ),
             self.runtime,
             threads=threads,

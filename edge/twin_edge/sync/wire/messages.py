@@ -17,6 +17,7 @@ from twin_edge import strict_json
 from twin_edge.bundle.archive import Bundle
 from twin_edge.bundle.checks import Item
 from twin_edge.bundle.manifest import MAX_STATE_BYTES, StateSpec
+from twin_edge.models.scene import LIGHT_VALUES
 from twin_edge.sync.wire.envelope import merge_command, merged_value
 from twin_edge.sync.wire.reading import (
     MAX_WHOLE,
@@ -174,6 +175,7 @@ def codec_value(bundle: Bundle, codec: Codec) -> dict[str, Any]:
         "name": bundle.manifest.name,
         "state": {
             "pose": list(state.pose),
+            "light": state.light,
             "latent": state.latent,
             "scale": state.scale,
             "zero_point": state.zero_point,
@@ -197,7 +199,7 @@ def build_birth(twin: TwinId, session: int, bundle: Bundle, codec: Codec) -> byt
         "bundle": bundle.digest,
         "model": manifest.name,
         "codec": codec.name.lower(),
-        "state": {"pose": list(manifest.state.pose), "latent": manifest.state.latent},
+        "state": {"pose": list(manifest.state.pose), "light": manifest.state.light, "latent": manifest.state.latent},
         "view": {"width": manifest.view.width, "height": manifest.view.height},
     }
     return merge_command(twin, "/", {"attributes": attributes}, f"b{session}")
@@ -327,6 +329,7 @@ def parse_codec(data: bytes) -> CodecInfo:
             layout["latent"].whole(low=1, high=MAX_STATE_BYTES - len(pose)),
             layout["scale"].number(low=1e-9, high=1e9),
             layout["zero_point"].whole(low=-128, high=127),
+            light=layout["light"].whole(low=0, high=LIGHT_VALUES) if "light" in layout.value else 0,
         )
         return CodecInfo(
             item["bundle"].text(pattern=_DIGEST),

@@ -1,0 +1,198 @@
+"""Parts: regions of a fixed scene that move each by itself, over a plate that rests.
+
+The encoder sees every part cut out of the view, in the plate's light and of one small size, one below the other: the
+sheet. The generator draws the pixels of all parts, one part after the other; they are laid over the plate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from twin_edge.images import Image
+from twin_edge.models.scene import SHIFT_VALUES, WAVES
+from twin_edge.twin.light import DARKEST, LightMeter, Relighter, Values, log_gains, waves
+from twin_edge.twin.shift import ShiftMeter, shifted
+
+Labels = npt.NDArray[np.uint8]
+"""Which part each pixel belongs to, uint8 of shape (height, width): 0 is the plate, then parts from 1 on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle of a view: rows `top` to `bottom` and columns `left` to `right`, ends not included, pixels."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.right - self.left
+
+    def of(self, picture: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """Returns what of a picture lies in it."""
+        return picture[self.top : self.bottom, self.left : self.right]
+
+
+def count_parts(labels: Labels) -> int:
+    """Returns how many parts a map of labels has."""
+    return int(labels.max())
+
+
+def boxes_of(labels: Labels) -> tuple[Box, ...]:
+    """Returns the rectangle around each part; every label from 1 to the largest must be there."""
+    found = []
+    for label in range(1, count_parts(labels) + 1):
+        rows, columns = np.nonzero(labels == label)
+        found.append(Box(int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1))
+    return tuple(found)
+
+
+def pixels_of(labels: Labels) -> npt.NDArray[np.int64]:
+    """Returns the places that the generator draws, in its order, as indices into the flattened map, of shape (n,)."""
+    flat = labels.ravel()
+    return np.concatenate([np.flatnonzero(flat == label) for label in range(1, count_parts(labels) + 1)])
+
+
+class Sheet:
+    """Cuts the parts out of views; keeps its buffers, so one thread uses one.
+
+    Args:
+        plate: uint8 RGB of shape (height, width, 3).
+        labels: The parts.
+        side: Height and width of each part on the sheet, pixels.
+    """
+
+    def __init__(self, plate: Image, labels: Labels, side: int) -> None:
+        self._boxes, self._side = boxes_of(labels), side
+        height, width = labels.shape
+        count = len(self._boxes)
+        self._sheet: Image = np.zeros((count * side, side, 3), np.uint8)
+        self._cut(plate)
+        self._plate = self._sheet.astype(np.float32)
+        rows, columns = waves(height), waves(width)
+        places = [(_places(box.top, box.bottom, side), _places(box.left, box.right, side)) for box in self._boxes]
+        along = np.concatenate([np.repeat(_between(rows, down), side, axis=0) for down, _ in places])
+        across = np.concatenate([np.tile(_between(columns, right), (side, 1)) for _, right in places])
+        self._waves = along, across
+        masks = []
+        for number, box in enumerate(self._boxes, 1):
+            own = (box.of(labels) == number).astype(np.float32)
+            masks.append(_resized(own, side))
+        self._own = np.concatenate(masks)[..., np.newaxis]
+        self._others = (1 - self._own) * self._plate
+        self._of: bytes = b""
+        self._gains = np.ones((count * side, side, 3), np.float32)
+
+    def __call__(self, view: Image, light: Values) -> Image:
+        """Returns the sheet of a view, uint8 RGB of shape (parts * side, side, 3); the next call overwrites it.
+
+        Args:
+            view: uint8 RGB of shape (height, width, 3).
+            light: Its light, int8 of shape (LIGHT_VALUES,).
+        """
+        self._cut(view)
+        if light.tobytes() != self._of:
+            self._of = light.tobytes()
+            self._gains = np.exp(-log_gains(light, *self._waves)).reshape(self._sheet.shape)
+        relit = (self._sheet + np.float32(DARKEST)) * self._gains - np.float32(DARKEST)
+        relit *= self._own
+        relit += self._others
+        np.rint(relit, out=relit)
+        np.clip(relit, 0, 255, out=relit)
+        self._sheet[:] = relit
+        return self._sheet
+
+    def _cut(self, view: Image) -> None:
+        for number, box in enumerate(self._boxes):
+            part = self._sheet[number * self._side : (number + 1) * self._side]
+            _resize(box.of(view), self._side, part)
+
+
+class PartsScene:
+    """What is done around encoder and generator of a twin of parts; one thread uses one.
+
+    Args:
+        plate: The scene without what moves, uint8 RGB of shape (height, width, 3).
+        labels: The parts.
+        side: Height and width of each part as the encoder sees it, pixels; 0 for one who only renders.
+    """
+
+    def __init__(self, plate: Image, labels: Labels, side: int) -> None:
+        self._plate = plate
+        self._pixels = pixels_of(labels)
+        self._relight = Relighter(*labels.shape)
+        self._canvas: Image = plate.copy()
+        self._flat = self._canvas.reshape(-1, 3)
+        if side:
+            moving = labels > 0
+            self._sheet = Sheet(plate, labels, side)
+            self._measure_light = LightMeter(plate, moving)
+            self._measure_shift = ShiftMeter(plate, moving)
+
+    def look(self, view: Image, near: npt.NDArray[np.int8] | None) -> tuple[npt.NDArray[np.int8], Image]:
+        """Returns what a view says of camera and light, and the sheet for the encoder.
+
+        Args:
+            view: uint8 RGB of shape (height, width, 3).
+            near: The scene values of the frame before; None at the start, when the camera is looked for everywhere.
+
+        Returns:
+            int8 of shape (SCENE_VALUES,), and uint8 RGB of shape (parts * side, side, 3).
+        """
+        shift = self._measure_shift(view, None if near is None else near[:SHIFT_VALUES])
+        return self.look_at(view, shift)
+
+    def look_at(self, view: Image, shift: npt.NDArray[np.int8]) -> tuple[npt.NDArray[np.int8], Image]:
+        """Does what `look` does where the camera's shift is known, int8 of shape (SHIFT_VALUES,)."""
+        straight = shifted(view, -shift)
+        light = self._measure_light(straight)
+        return np.concatenate([shift, light]), self._sheet(straight, light)
+
+    def compose(self, drawn: Image, scene: npt.NDArray[np.int8]) -> Image:
+        """Returns the rendering.
+
+        Args:
+            drawn: Pixels of the parts, uint8 RGB of shape (n, 3).
+            scene: Scene values, int8 of shape (SCENE_VALUES,).
+
+        Returns:
+            uint8 RGB of shape (height, width, 3).
+        """
+        self._flat[self._pixels] = drawn
+        lit = self._relight(self._canvas, scene[SHIFT_VALUES:])
+        moved = shifted(lit, scene[:SHIFT_VALUES])
+        return moved.copy() if moved is self._canvas else moved
+
+
+def _places(first: int, last: int, count: int) -> npt.NDArray[np.float64]:
+    """Returns the centres of `count` equal stretches from `first` to `last`, in pixels."""
+    return first + (np.arange(count) + 0.5) * (last - first) / count - 0.5
+
+
+def _between(values: npt.NDArray[np.float64], places: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Returns cosines at places between pixels, of shape (n, WAVES)."""
+    at = np.arange(len(values))
+    return np.stack([np.interp(places, at, values[:, wave]) for wave in range(WAVES)], axis=1)
+
+
+def _resized(picture: npt.NDArray[np.float32], side: int) -> npt.NDArray[np.float32]:
+    result = np.empty((side, side), np.float32)
+    _resize(picture, side, result)
+    return result
+
+
+def _resize(picture: npt.NDArray[np.generic], side: int, out: npt.NDArray[np.generic]) -> None:
+    """Brings a picture to a square; where it is smaller than that, by interpolation."""
+    larger = min(picture.shape[:2]) >= side
+    cv2.resize(picture, (side, side), dst=out, interpolation=cv2.INTER_AREA if larger else cv2.INTER_LINEAR)
