@@ -64,7 +64,7 @@ class ModelConfig:
     """Sizes of the networks."""
 
     family: str = "twin"
-    """`twin`; `parts`: light over a plate, and parts that move by themselves; or `article`: the article's DCGAN with an
+    """`auto`: what the recording deserves; `twin`; `parts`: light over a plate, and parts that move by themselves; or `article`: the article's DCGAN with an
     encoder, without color (docs/article.md)."""
     size: int = 128
     """Height and width of views and renderings, pixels, a power of two from 32 to 256; for the article 28 to 64."""
@@ -137,20 +137,20 @@ class ManifoldConfig:
 class PartsConfig:
     """How a fixed scene with parts that move by themselves is learned (`twin_training.parts`)."""
 
-    latents: int = 5
+    latents: int = 4
     """Latent values of a part, 1-32; those that a part does not need cost nothing."""
     side: int = 16
     """Height and width of a part as the encoder sees it, pixels, 8-64."""
-    reading: tuple[int, ...] = (96, 64)
+    reading: tuple[int, ...] = (48, 48)
     """Hidden values from a part's pixels to its latent, 1-1024 each."""
-    drawing: tuple[int, ...] = (64, 128)
+    drawing: tuple[int, ...] = (96, 128)
     """Hidden values from the latent to the coefficients of its picture, 1-1024 each."""
     components: int = 128
     """Most principal components that a part is drawn with, 2-256."""
     weights: int = 1_000_000
     """Weights that the last layers of all parts may have, 1000-8000000: most of the bundle, some four bits each."""
-    bit_weight: float = 0.01
-    """What a bit of a frame is worth, as a relative change of the mean squared error, 0-1: 0.01 is 0.04 dB."""
+    bit_weight: float = 0.015
+    """What a bit of a frame is worth, as a relative change of the mean squared error, 0-1: 0.015 is 0.065 dB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +354,7 @@ def check_name(name: str) -> None:
 
 
 _SIZES = frozenset({32, 64, 128, 256})
-_FAMILIES = ("twin", "parts", "article")
+_FAMILIES = ("auto", "twin", "parts", "article")
 _ARTICLE_SIZES = range(28, 65, 4)
 _LEAST_STAGES = 2
 _MOST_FILTERS = 1024

@@ -1,0 +1,163 @@
+"""The recipe `auto`: what kind of subject a recording shows is measured, and says which twins are tried.
+
+A machine has parts that move each by themselves; a person moves as a whole; of a crowd nothing that is seen once comes
+again. The first two are drawn by different twins, the third by none. Where the measures leave it open, several twins
+are trained, and the one that draws the validation blocks best is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import cv2
+import numpy as np
+
+from twin_edge.errors import TrainingError
+from twin_training import evidence
+from twin_training.parts.regions import find_regions
+from twin_training.parts.scene import evenly, light_up
+from twin_training.recipe import Recipe, load_recipe
+from twin_training.recordings import Dataset, Views
+
+AUTO: Final = "auto"
+PARTS: Final = "parts"
+WHOLE: Final = "face"
+"""The recipe of a subject that moves as a whole."""
+
+_SAMPLES: Final = 400
+_SIDE: Final = 64
+_BLOCKS: Final = 5
+_COMPONENTS: Final = 48
+_STANDARD: Final = 128
+_CLEARLY_WHOLE_DB: Final = 1.5
+"""Gain of alignment from where on a subject surely moves as a whole."""
+_MAYBE_WHOLE_DB: Final = -1.0
+"""Gain of alignment from where on a subject may do so now and then."""
+_FOREIGN: Final = 0.6
+"""Share of the motion of a block that the other blocks explain, below which what moves is new again and again."""
+_CROWD: Final = 3
+"""Separate things at a time, at the median, that make such a recording one of a crowd."""
+_LEAST_THING: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a recording shows, in numbers."""
+
+    parts: int
+    """Connected regions in which something moves."""
+    area: float
+    """Share of the picture that they cover, 0-1."""
+    alignment_db: float
+    """What aligning the views gains in PSNR of linear renderings of held-out views, dB."""
+    explained: float
+    """Share of the motion of a block that principal components of the other blocks explain, at the median, at most 1."""
+    things: float
+    """Separate things that are away from the plate at a time, at the median."""
+
+    @property
+    def is_crowd(self) -> bool:
+        """Whether unrelated things move through the picture."""
+        return self.explained < _FOREIGN and self.things >= _CROWD
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """Names of the recipes that are worth trying, the likelier first."""
+        if self.alignment_db >= _CLEARLY_WHOLE_DB:
+            return (WHOLE, PARTS)
+        if self.parts == 1 and self.alignment_db > _MAYBE_WHOLE_DB:
+            return (PARTS, WHOLE)
+        return (PARTS,)
+
+    def __str__(self) -> str:
+        """Says what was found, for people."""
+        where = f"{self.parts} separate part{'s' if self.parts > 1 else ''} on {self.area:.0%} of the picture"
+        if self.alignment_db >= _CLEARLY_WHOLE_DB:
+            return f"the subject moves as a whole: aligning its views makes them {self.alignment_db:.1f} dB more alike"
+        return f"a fixed scene: {where}"
+
+
+def look_at(dataset: Dataset, weights: int) -> Kind:
+    """Measures what kind of subject a dataset shows; takes some seconds.
+
+    Args:
+        dataset: Its training and validation views are looked at.
+        weights: Weights that the last layers of a twin of parts may have.
+    """
+    train, held = dataset.train, dataset.validation
+    sample = evenly(train, _SAMPLES)
+    lit = light_up(sample)
+    regions = find_regions(lit, weights)
+    explained = float(np.median(_explained(lit.flat)))
+    masks = evidence.foregrounds(sample[:: max(1, len(sample) // 100)], lit.plate)
+    things = float(np.median([_things(mask.astype(np.uint8)) for mask in masks]))
+    cuts = list(dataset.cuts[1:])
+    longest = max((part for part in np.split(train, cuts) if len(part)), key=len) if cuts else train
+    gain = evidence.registration_gain(longest, held)
+    return Kind(len(regions.shares), regions.area, gain, explained, things)
+
+
+def candidates(
+    recipe: Recipe, dataset: Dataset, on_note: Callable[[str], None] = lambda _note: None
+) -> tuple[Recipe, ...]:
+    """Returns the recipes to try, the likelier first.
+
+    Args:
+        recipe: What was asked for; a recipe that is not `auto` is the only candidate.
+        dataset: What was recorded.
+        on_note: Told what the subject was found to be.
+
+    Raises:
+        TrainingError: It is a crowd.
+    """
+    if recipe.model.family != AUTO:
+        return (recipe,)
+    parts = _resolved(recipe, PARTS)
+    kind = look_at(dataset, parts.parts.weights)
+    if kind.is_crowd:
+        raise TrainingError(
+            f"unrelated things move through the picture: {kind.things:.0f} at a time, and of what moves in one part of "
+            f"the recording only {kind.explained:.0%} is like the rest of it, so no twin can learn what comes next",
+            fix="point the camera at one machine or person, or choose one with --region x,y,w,h",
+        )
+    on_note(str(kind))
+    return tuple(parts if name == PARTS else _resolved(recipe, name) for name in kind.recipes)
+
+
+def _resolved(recipe: Recipe, name: str) -> Recipe:
+    """Returns a shipped recipe with the data and the size that were asked for."""
+    chosen = load_recipe(name)
+    scale = recipe.model.size / _STANDARD
+    sizes = {
+        field: getattr(recipe.model, field)
+        for field in ("size", "latent", "encoder_side", "block", "atoms", "hidden", "refiner", "patch")
+    }
+    model = replace(chosen.model, **sizes) if scale != 1 else chosen.model
+    parts = replace(chosen.parts, weights=round(chosen.parts.weights * max(1.0, scale)))
+    train = replace(chosen.train, seed=recipe.train.seed)
+    return replace(chosen, name=f"{AUTO}-{name}", data=recipe.data, model=model, parts=parts, train=train)
+
+
+def _explained(flat: Views) -> list[float]:
+    """Returns what share of the motion of each of five blocks the components of the other four explain."""
+    small = np.stack([cv2.resize(view, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA) for view in flat])
+    rows = small.reshape(len(small), -1).astype(np.float32)
+    shares = []
+    for block in np.array_split(np.arange(len(rows)), _BLOCKS):
+        known = np.delete(rows, block, axis=0)
+        mean = known.mean(0)
+        known -= mean
+        values, vectors = np.linalg.eigh(known @ known.T)
+        count = min(_COMPONENTS, max(1, len(known) // 4))
+        basis = (vectors[:, -count:] / np.sqrt(np.maximum(values[-count:], 1e-3))).T @ known
+        held = rows[block] - mean
+        left = held - (held @ basis.T) @ basis
+        shares.append(1 - float(np.square(left).sum() / max(np.square(held).sum(), 1e-9)))
+    return shares
+
+
+def _things(mask: np.ndarray) -> int:  # type: ignore[type-arg]
+    count, _, stats, _ = cv2.connectedComponentsWithStats(mask)
+    return sum(int(stats[label, cv2.CC_STAT_AREA]) >= _LEAST_THING for label in range(1, count))
