@@ -161,7 +161,9 @@ def make_trainer(
     """Returns the trainer of the recipe's family of networks, on a dataset's training views."""
     if recipe.model.family == "article":
         return ArticleTrainer(recipe, dataset.train)
-    return Trainer(recipe, *dataset.to_train_on(), dataset.validation, on_stage)
+    return Trainer(
+        recipe, *dataset.to_train_on(), dataset.validation, on_stage, validation_cuts=dataset.validation_cuts
+    )
 
 
 def evaluate(trainer: TwinTrainer, views: Views) -> dict[str, float]:
