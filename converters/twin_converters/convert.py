@@ -11,29 +11,35 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from twin_converters.codec_tables import Recorded, fit
+from twin_converters.baselines import RatePoint, at_bytes
+from twin_converters.blocks import Blocks, judged
+from twin_converters.codec_tables import Recorded
 from twin_converters.diagnosis import Diagnosis, diagnose
 from twin_converters.exact import can_be_exact, exact
-from twin_converters.measure import Material, Measured, measure
+from twin_converters.levels import MOST_HELD, Held, code, fit_levels
+from twin_converters.measure import Material, Measured, measure, render
 from twin_converters.quantize import FLOAT_LAYERS, QuantizedModel, quantize, to_float
 from twin_converters.reference import FloatTwin
 from twin_converters.run import Gate, Run, Views
 from twin_edge import __version__
+from twin_edge.baseline import BASELINES
 from twin_edge.bundle import Bundle, GapCalibration, Manifest, Origin, Quality, StateSpec, seal
 from twin_edge.bundle.archive import CODEC, ENCODER, GENERATOR, GOLDEN, PLATE, PREVIEW
 from twin_edge.bundle.golden import Golden
 from twin_edge.errors import ConversionError
 from twin_edge.models import Operator, Quantization, installed_runtimes, newest_version, read_operators
+from twin_edge.models.runtimes import RuntimeName
 from twin_edge.models.pose import POSE_VALUES
 from twin_edge.pictures import encode_png
 from twin_edge.quality import psnr, ssim
+from twin_edge.runtime.sending import SendingConfig
+from twin_edge.twin.calibration import calibrate
 from twin_edge.twin.codec import CodecTables
-from twin_edge.twin.gap import calibrate, grid_of
 from twin_edge.twin.models import TwinParts
+from twin_edge.twin.residual import ResidualMeter
 
 _TEST_FRAMES: Final = 200
-_VALIDATION_FRAMES: Final = 600
-_ERROR_FRAMES: Final = 100
+_MS: Final = 1000.0
 _TOLERATED_SHARE: Final = 0.015
 """What rounding the weights of the coefficients may add to the twin's squared error, before what is made up for."""
 _LEVELS: Final = 127.5
@@ -75,7 +81,7 @@ def convert(
             or miss the gate. Nothing has been written then.
     """
     rows = evenly_rows(len(run.test), _TEST_FRAMES)
-    test, validation = run.test[rows], run.validation[:_VALIDATION_FRAMES]
+    test = run.test[rows]
     on_stage("quantizing the encoder")
     reference = FloatTwin(run)
     # Before the encoder is quantized only the crops are of use, and any range will do to get them.
@@ -94,22 +100,41 @@ def convert(
     operators = {ENCODER: read_operators(encoder.content), GENERATOR: read_operators(generator.content)}
     _check_operators(operators)
     on_stage("float reference")
-    float_states = reference.encode(run.test, latent)[rows]
+    float_states = reference.encode(run.test, latent, run.test_cuts)[rows]
     float_renderings = reference.render(float_states, latent)
     parts = TwinParts(
         generator.content, encoder.content, latent, (run.view.height, run.view.width), run.pose, run.plate
     )
     material = Material(
-        run.calibration, validation, run.test, rows, run.live, run.live_cuts, run.paced, run.paced_cuts, float_states
+        run.calibration,
+        run.validation,
+        run.validation_cuts,
+        run.test,
+        run.test_cuts,
+        rows,
+        run.live,
+        run.live_cuts,
+        run.paced,
+        run.paced_cuts,
+        float_states,
     )
-    measured: dict[str, Measured] = {}
+    measured: dict[RuntimeName, Measured] = {}
     for runtime in installed_runtimes():
         on_stage(f"measuring on {runtime}")
         with tempfile.TemporaryDirectory() as folder:
             measured[runtime] = measure(parts, material, runtime, Path(folder))
+    first, main = next(iter(measured.items()))
+
+    def draw(states: npt.NDArray[np.int8]) -> Views:
+        with tempfile.TemporaryDirectory() as folder:
+            return render(parts, states, first, Path(folder))
+
+    on_stage("fitting the codec")
+    blocks = judged(main.validation_errors, run.validation_cuts, run.validation_blocks)
+    codec = fit_codec(run, main, blocks, draw)
     on_stage("sealing")
-    main = next(iter(measured.values()))
-    quality = _quality(run, test, float_renderings, list(measured.values()))
+    seen = _as_seen(run, codec, main, rows, draw)
+    quality = _quality(run, test, float_renderings, list(measured.values()), seen)
     diagnosis = None
     if layers or quality.float_psnr_db - quality.int8_psnr_db > min(_MUCH_LOST_DB, run.gate.max_psnr_loss_db):
         on_stage("measuring the layers")
@@ -118,11 +143,16 @@ def convert(
     _check_gate(run.gate, quality, list(measured.values()), diagnosis)
     # A rendering stands in for a view: no camera frame travels with the bundle.
     golden = Golden(main.renderings[:1], main.golden_states, main.golden_renderings)
-    across, down = grid_of(run.view.height, run.view.width)
-    gap = calibrate(main.validation_cells, main.calibration_cells, down, across)
+    kept = blocks.kept()
+    gap = calibrate(
+        main.validation_residuals[kept],
+        blocks.labels()[kept],
+        main.calibration_residuals,
+        ResidualMeter(run.view.height, run.view.width),
+    )
     manifest = _manifest(run, encoder, generator, operators, quality, gap)
     members = {
-        CODEC: fit_codec(run, main).to_bytes(),
+        CODEC: codec.to_bytes(),
         ENCODER: encoder.content,
         GENERATOR: generator.content,
         GOLDEN: golden.to_bytes(),
@@ -131,26 +161,79 @@ def convert(
     if run.plate is not None:
         members[PLATE] = encode_png(run.plate)
     bundle = Bundle.from_bytes(seal(manifest, members))
-    report = _report(run, bundle, quality, measured) | ({"layers": diagnosis.to_json()} if diagnosis else {})
+    report = _report(run, bundle, quality, measured, blocks.warnings()) | ({"layers": diagnosis.to_json()} if diagnosis else {})
     return Conversion(bundle, report, _pictures(test, float_renderings, main))
 
 
 def _mean_square(run: Run, reference: FloatTwin, latent: Quantization) -> float:
-    """Returns the mean squared error of the float twin on validation views, which are -1 to 1."""
-    views = run.validation[:_ERROR_FRAMES]
-    renderings = reference.render(reference.encode(views, latent), latent)
-    return float(np.square((views.astype(np.float32) - renderings) / _LEVELS).mean())
+    """Returns the mean squared error of the float twin on usual validation views, which are -1 to 1."""
+    renderings = reference.render(reference.encode(run.validation, latent, run.validation_cuts), latent)
+    errors = np.array(
+        [np.square(a.astype(np.float32) - b).mean() for a, b in zip(run.validation, renderings, strict=True)]
+    )
+    kept = judged(errors, run.validation_cuts, run.validation_blocks).kept()
+    return float(errors[kept].mean()) / _LEVELS**2
 
 
-def fit_codec(run: Run, measured: Measured) -> CodecTables:
+def fit_codec(
+    run: Run, measured: Measured, blocks: Blocks, draw: Callable[[npt.NDArray[np.int8]], Views]
+) -> CodecTables:
     """Returns the codec tables of a run.
+
+    Args:
+        run: What training left.
+        measured: What the models gave on the runtime that levels are measured on.
+        blocks: The validation blocks; outliers are not fitted to.
+        draw: Renders states on that runtime.
 
     Raises:
         ConversionError: There are too few consecutive views.
     """
     live = [Recorded(part) for part in np.split(measured.live_states, run.live_cuts[1:])]
     paced = [Recorded(part, sparse=True) for part in np.split(measured.paced_states, run.paced_cuts[1:])]
-    return fit(live + paced, measured.importance, measured.validation_mse)
+    kept = blocks.kept()
+    outliers = {outlier.block for outlier in blocks.outliers}
+    usual = [one for number, one in enumerate(blocks.ranges()) if number not in outliers]
+    most = max(1, MOST_HELD // len(usual))
+    parts = [np.arange(start, min(end, start + most)) for start, end in usual]
+    rows = np.concatenate(parts)
+    starts = tuple(int(n) for n in np.cumsum([0, *(len(part) for part in parts[:-1])]))
+    held = Held(run.validation[rows], measured.validation_states[rows], starts, _together(run), _interval_ms(run))
+    sequences = [one for one in live + paced if len(one.states)]
+    return fit_levels(
+        sequences, measured.importance, float(measured.validation_errors[kept].mean()), held, draw
+    )
+
+
+def _together(run: Run) -> int:
+    """Returns how many states a packet has by default at the rate of the test views."""
+    return max(1, round(SendingConfig().batch_ms / _MS * run.fps))
+
+
+def _interval_ms(run: Run) -> int:
+    return round(_MS / run.fps)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The test views as a subscriber sees them by default."""
+
+    renderings: Views
+    """Of the test rows, through models, codec and renderer."""
+    bytes: float
+    """Payload bytes a frame."""
+
+
+def _as_seen(
+    run: Run,
+    codec: CodecTables,
+    measured: Measured,
+    rows: npt.NDArray[np.int64],
+    draw: Callable[[npt.NDArray[np.int8]], Views],
+) -> _Seen:
+    held = Held(run.test, measured.states, run.test_cuts, _together(run), _interval_ms(run))
+    decoded, payload = code(codec, SendingConfig().quality, held)
+    return _Seen(draw(decoded[rows]), payload)
 
 
 def evenly_rows(available: int, count: int) -> npt.NDArray[np.int64]:
@@ -192,14 +275,29 @@ def _check_operators(operators: Mapping[str, tuple[Operator, ...]]) -> None:
                     )
 
 
-def _quality(run: Run, test: Views, float_renderings: Views, measured: list[Measured]) -> Quality:
+def _quality(run: Run, test: Views, float_renderings: Views, measured: list[Measured], seen: _Seen) -> Quality:
     """Returns the measured quality; for int8 the worst of the runtimes."""
     results = [_mean_quality(test, one.renderings) for one in measured]
     worst_psnr, worst_ssim = (min(values) for values in zip(*results, strict=True))
     apart, _ = _apart(measured)
     float_psnr, float_ssim = _mean_quality(test, float_renderings)
     steps = 0 if run.pose else max(int(np.abs(measured[0].states.astype(np.int16) - o.states).max()) for o in measured)
-    return Quality(len(test), float_psnr, float_ssim, worst_psnr, worst_ssim, apart, *run.baseline, runtime_steps=steps)
+    baseline = at_bytes(run.baselines, seen.bytes) or RatePoint("", 0.0, 0.0, 0.0)
+    return Quality(
+        len(test),
+        float_psnr,
+        float_ssim,
+        worst_psnr,
+        worst_ssim,
+        apart,
+        baseline.method,
+        baseline.psnr_db,
+        baseline.ssim,
+        steps,
+        *_mean_quality(test, seen.renderings),
+        round(seen.bytes, 3),
+        round(run.fps, 3),
+    )
 
 
 def _mean_quality(views: Views, renderings: Views) -> tuple[float, float]:
@@ -212,10 +310,12 @@ def _mean_quality(views: Views, renderings: Views) -> tuple[float, float]:
 
 def _check_gate(gate: Gate, quality: Quality, measured: list[Measured], diagnosis: Diagnosis | None = None) -> None:
     misses = []
-    if quality.int8_psnr_db < gate.min_psnr_db:
-        misses.append(f"PSNR is {quality.int8_psnr_db:.2f} dB, {gate.min_psnr_db:g} are asked for")
-    if quality.int8_ssim < gate.min_ssim:
-        misses.append(f"SSIM is {quality.int8_ssim:.3f}, {gate.min_ssim:g} is asked for")
+    short = quality.baseline_psnr_db - quality.default_psnr_db
+    if quality.baseline and short > gate.max_baseline_loss_db:
+        misses.append(
+            f"at {quality.default_bytes:.1f} B a frame {BASELINES[quality.baseline]} draws {quality.baseline_psnr_db:.2f} "
+            f"dB and the twin, as a subscriber sees it, {quality.default_psnr_db:.2f} dB"
+        )
     lost = quality.float_psnr_db - quality.int8_psnr_db
     if lost > gate.max_psnr_loss_db:
         culprit = f"; {diagnosis.culprit}" if diagnosis else ""
@@ -226,7 +326,7 @@ def _check_gate(gate: Gate, quality: Quality, measured: list[Measured], diagnosi
     if misses:
         raise ConversionError(
             f"the quality gate failed: {'; '.join(misses)}",
-            fix="train longer or on more of the subject, or lower the recipe's [gate]",
+            fix="train longer or on more of the subject, see docs/conversion.md",
         )
 
 
@@ -282,7 +382,13 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split("."))
 
 
-def _report(run: Run, bundle: Bundle, quality: Quality, measured: Mapping[str, Measured]) -> dict[str, Any]:
+def _report(
+    run: Run,
+    bundle: Bundle,
+    quality: Quality,
+    measured: Mapping[RuntimeName, Measured],
+    warnings: tuple[str, ...],
+) -> dict[str, Any]:
     manifest = bundle.manifest
     apart, share = _apart(list(measured.values()))
     test = run.test[evenly_rows(len(run.test), _TEST_FRAMES)]
@@ -298,9 +404,20 @@ def _report(run: Run, bundle: Bundle, quality: Quality, measured: Mapping[str, M
         "test_frames": quality.frames,
         "float": {"psnr_db": quality.float_psnr_db, "ssim": quality.float_ssim},
         "int8": {"psnr_db": quality.int8_psnr_db, "ssim": quality.int8_ssim},
-        "baseline": {"psnr_db": quality.baseline_psnr_db, "ssim": quality.baseline_ssim},
+        "default": {
+            "psnr_db": quality.default_psnr_db,
+            "ssim": quality.default_ssim,
+            "bytes": quality.default_bytes,
+            "fps": quality.default_fps,
+        },
+        "baseline": {
+            "method": quality.baseline,
+            "psnr_db": quality.baseline_psnr_db,
+            "ssim": quality.baseline_ssim,
+            "bytes": quality.default_bytes,
+        },
         "beats_baseline": quality.beats_baseline,
-        "warnings": list(run.warnings),
+        "warnings": [*run.warnings, *warnings],
         "runtimes": {
             name: dict(zip(("psnr_db", "ssim"), _mean_quality(test, one.renderings), strict=True))
             | {"runtime": one.runtime}

@@ -65,6 +65,9 @@ class Dataset:
     """Where in `test` something else begins; nowhere in a recording's."""
     fps: float = _DEFAULT_FPS
     """Frames per second of `validation` and `test`."""
+    continuous: bool = True
+    """Whether it is one recording, of which the cuts leave out seconds; else episodes of the rig, apart from each
+    other."""
 
     def to_train_on(self) -> tuple[Views, tuple[int, ...]]:
         """Returns all views to train on, in time order, and where in them something else begins."""
@@ -150,6 +153,7 @@ def _record_rig(recipe: Recipe, report: Report) -> Dataset:
         tuple(f"seed {seed}" for seed in data.rig_validation_seeds),
         cuts(test),
         _RIG_FPS / data.rig_stride,
+        continuous=False,
     )
 
 
