@@ -161,7 +161,9 @@ def convert(
     if run.plate is not None:
         members[PLATE] = encode_png(run.plate)
     bundle = Bundle.from_bytes(seal(manifest, members))
-    report = _report(run, bundle, quality, measured, blocks.warnings()) | ({"layers": diagnosis.to_json()} if diagnosis else {})
+    report = _report(run, bundle, quality, measured, blocks.warnings()) | (
+        {"layers": diagnosis.to_json()} if diagnosis else {}
+    )
     return Conversion(bundle, report, _pictures(test, float_renderings, main))
 
 
@@ -200,9 +202,7 @@ def fit_codec(
     starts = tuple(int(n) for n in np.cumsum([0, *(len(part) for part in parts[:-1])]))
     held = Held(run.validation[rows], measured.validation_states[rows], starts, _together(run), _interval_ms(run))
     sequences = [one for one in live + paced if len(one.states)]
-    return fit_levels(
-        sequences, measured.importance, float(measured.validation_errors[kept].mean()), held, draw
-    )
+    return fit_levels(sequences, measured.importance, float(measured.validation_errors[kept].mean()), held, draw)
 
 
 def _together(run: Run) -> int:

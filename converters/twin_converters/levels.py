@@ -77,9 +77,7 @@ def code(tables: CodecTables, level: int, held: Held) -> tuple[States, float]:
     return np.concatenate(decoded), total / len(held.states)
 
 
-def fit_levels(
-    sequences: Sequence[Recorded], importance: Reals, mse: float, held: Held, render: Render
-) -> CodecTables:
+def fit_levels(sequences: Sequence[Recorded], importance: Reals, mse: float, held: Held, render: Render) -> CodecTables:
     """Fits tables whose levels cost what they are for.
 
     Level 0 loses at most 0.1 dB on the held-out frames and level 1, the default, 0.3 dB; the others lose more, each
@@ -121,7 +119,8 @@ class _Search:
         for turn in range(rounds):
             self._measure()
             if turn == rounds - 1 or all(
-                abs(losses[-1] / wanted - 1) < _CLOSE for losses, wanted in zip(self._losses, self._wanted(), strict=True)
+                abs(losses[-1] / wanted - 1) < _CLOSE
+                for losses, wanted in zip(self._losses, self._wanted(), strict=True)
             ):
                 break
             for number, wanted in enumerate(self._wanted()):
@@ -147,9 +146,7 @@ class _Search:
         coded = [code(self.tables, number, self._held)[0] for number in range(len(self.tables.levels))]
         renderings = self._render(np.concatenate(coded))
         levels = []
-        for number, (level, drawn) in enumerate(
-            zip(self.tables.levels, np.split(renderings, len(coded)), strict=True)
-        ):
+        for number, (level, drawn) in enumerate(zip(self.tables.levels, np.split(renderings, len(coded)), strict=True)):
             loss = float((self._raw - _psnrs(self._held.views, drawn)).mean())
             self._losses[number].append(max(loss, _LEAST_LOSS_DB))
             levels.append(replace(level, loss_db=round(min(max(loss, 0.0), 100.0), 3)))

@@ -113,9 +113,7 @@ def measure(parts: TwinParts, material: Material, runtime: RuntimeName, folder: 
         return Measured(**values)
 
 
-def render(
-    parts: TwinParts, states: npt.NDArray[np.int8], runtime: RuntimeName, folder: Path
-) -> npt.NDArray[np.uint8]:
+def render(parts: TwinParts, states: npt.NDArray[np.int8], runtime: RuntimeName, folder: Path) -> npt.NDArray[np.uint8]:
     """Renders states on a runtime.
 
     Args:

@@ -24,7 +24,7 @@ Views = npt.NDArray[np.uint8]
 """Views in time order, uint8 RGB of shape (n, height, width, 3), 0-255."""
 
 
-_CUT: Final = ("live", "paced", "validation", "test")
+_CUT: Final = ("validation", "test", "live", "paced")
 
 
 @dataclass(frozen=True, slots=True)

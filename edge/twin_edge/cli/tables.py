@@ -30,8 +30,8 @@ def print_inspection(inspection: Inspection) -> None:
         "quality, float": f"PSNR {quality.float_psnr_db:.2f} dB, SSIM {quality.float_ssim:.4f}",
         "quality, int8": f"PSNR {quality.int8_psnr_db:.2f} dB, SSIM {quality.int8_ssim:.4f}",
         "quality, default": (
-            f"PSNR {quality.default_psnr_db:.2f} dB, SSIM {quality.default_ssim:.4f} at {quality.default_bytes:.1f} B a "
-            f"frame, {quality.default_fps:.3g} frames a second, as a subscriber sees it"
+            f"PSNR {quality.default_psnr_db:.2f} dB, SSIM {quality.default_ssim:.4f} at {quality.default_bytes:.1f} B "
+            f"a frame, {quality.default_fps:.3g} frames a second, as a subscriber sees it"
             if quality.default_psnr_db
             else "not measured"
         ),

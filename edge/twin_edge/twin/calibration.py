@@ -53,9 +53,7 @@ def calibrate(
         ValueError: There are fewer than 20 frames.
     """
     if len(residuals) < LEAST_FRAMES:
-        raise ValueError(
-            f"{len(residuals)} frames are too few to know what is normal; {LEAST_FRAMES} are the least"
-        )
+        raise ValueError(f"{len(residuals)} frames are too few to know what is normal; {LEAST_FRAMES} are the least")
     names = np.unique(blocks)
     if len(names) < _LEAST_BLOCKS:
         blocks = np.arange(len(residuals)) * _LEAST_BLOCKS // len(residuals)
@@ -72,7 +70,7 @@ def calibrate(
     return GapCalibration(
         meter.rows,
         meter.columns,
-        tuple(round(float(v), 3) for v in whole.mean),
+        tuple(round(float(v), 2) for v in whole.mean),
         tuple(round(float(v), 3) for v in whole.deviation),
         tuple(round(float(v), 3) for v in whole.centers),
         tuple(round(float(v), 3) for v in whole.scales),
@@ -94,9 +92,7 @@ def tail_quantiles(blocks: list[npt.NDArray[np.floating]]) -> npt.NDArray[np.flo
     middle = float(np.median(middles))
     # The next block's middle is one more draw, and the known ones do not say for sure where they come from.
     wider = float(np.sqrt((len(blocks) + 1) / (len(blocks) - 1)))
-    moved = [
-        scores + (wider - 1) * (own - middle) for scores, own in zip(blocks, middles, strict=True)
-    ]
+    moved = [scores + (wider - 1) * (own - middle) for scores, own in zip(blocks, middles, strict=True)]
     # Blocks count alike, however many frames each of them has.
     values = np.concatenate(moved).astype(np.float64)
     weights = np.concatenate([np.full(len(scores), 1 / len(scores)) for scores in moved])

@@ -42,9 +42,7 @@ def grid_of(height: int, width: int) -> tuple[int, int]:
         height: Rows of the view, at least 1.
         width: Columns of the view, at least 1.
     """
-    columns, rows = (
-        max(cells for cells in range(1, MOST_CELLS + 1) if side % cells == 0) for side in (width, height)
-    )
+    columns, rows = (max(cells for cells in range(1, MOST_CELLS + 1) if side % cells == 0) for side in (width, height))
     return columns, rows
 
 
@@ -70,7 +68,7 @@ class ResidualMeter:
         self._rendering, self._difference, self._work = (np.zeros(shape, np.float32) for _ in range(3))
         self._width = width
         self._drawn_rows, self._work_rows = (buffer.reshape(height, -1) for buffer in (self._rendering, self._work))
-        self._axes = np.stack(_axes(self._fine), axis=-1).reshape(-1, 2) / _UNIT
+        self._axes = np.stack(_axes(self._fine), axis=-1) / _UNIT
         coarse_x, coarse_y = _axes(self._coarse)
         cells = down * across
         self._basis = np.ones((3, cells, 4), np.float32)
@@ -102,7 +100,8 @@ class ResidualMeter:
         area = cv2.INTER_AREA
         drawn_cells = cv2.resize(drawn, self._fine, interpolation=area)
         light = self._light(
-            cv2.resize(apart, self._coarse, interpolation=area), cv2.resize(drawn_cells, self._coarse, interpolation=area)
+            cv2.resize(apart, self._coarse, interpolation=area),
+            cv2.resize(drawn_cells, self._coarse, interpolation=area),
         )
         # Whole rows at once: three values at a time are slow.
         np.multiply(self._drawn_rows, np.tile(light[:, 0] / _UNIT, self._width), out=self._work_rows)
@@ -112,7 +111,7 @@ class ResidualMeter:
         squares = cv2.resize(work, self._fine, interpolation=area)
         # Grain and edges within a cell stay what they are; the mean of the cell is corrected by offset and slopes.
         squares -= means * means
-        slopes = (self._axes @ light[:, 1:3].T).reshape(means.shape)
+        slopes = cv2.transform(self._axes, np.ascontiguousarray(light[:, 1:3]))
         slopes *= drawn_cells
         cv2.add(slopes, self._offset(light), dst=slopes)
         means -= slopes
