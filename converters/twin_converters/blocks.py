@@ -13,6 +13,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from twin_edge.twin.calibration import LEAST_FRAMES
+
 _MOST_Z: Final = 3.5
 _DEVIATIONS: Final = 1.4826
 """Standard deviations of a normal distribution to a median absolute deviation."""
@@ -67,7 +69,7 @@ class Blocks:
 
 
 def judged(
-    errors: npt.NDArray[np.floating], starts: Sequence[int], names: Sequence[str], *, most_z: float = _MOST_Z
+    errors: npt.NDArray[np.float64], starts: Sequence[int], names: Sequence[str], *, most_z: float = _MOST_Z
 ) -> Blocks:
     """Finds the blocks that say nothing about what is normal, by a robust z-score of the logarithm of their error.
 
@@ -76,14 +78,16 @@ def judged(
         starts: Row at which each block begins.
         names: What each block is, for people.
         most_z: Robust z-score above which a block is an outlier. Where that would leave fewer than half of the blocks,
-            there is no telling which are usual, and all are kept.
+            there is no telling which are usual, and all are kept; so they are where calibration would have too few
+            frames.
     """
     blocks = Blocks(tuple(starts), len(errors), tuple(names))
     medians = np.log([max(float(np.median(errors[first:end])), 1e-6) for first, end in blocks.ranges()])
     apart = medians - np.median(medians)
     spread = max(_DEVIATIONS * float(np.median(np.abs(apart))), 1e-9)
     strange = np.flatnonzero((apart > most_z * spread) & (apart > np.log(_LEAST_RATIO)))
-    if len(medians) - len(strange) < _LEAST_KEPT * len(medians):
+    left = len(errors) - sum(end - first for number, (first, end) in enumerate(blocks.ranges()) if number in strange)
+    if len(medians) - len(strange) < _LEAST_KEPT * len(medians) or left < LEAST_FRAMES:
         return blocks
     outliers = tuple(Outlier(int(block), float(np.exp(apart[block]))) for block in strange)
     return Blocks(blocks.starts, blocks.frames, blocks.names, outliers)

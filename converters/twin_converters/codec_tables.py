@@ -27,7 +27,7 @@ from twin_edge.twin.codec.tables import (
 )
 
 LOSSES_DB: Final = (0.1, 0.3, 1.0, 1.9, 2.8, 3.8, 5.0)
-"""What quantization may cost at each level, dB of PSNR against the states as they are; the second one is the default."""
+"""What quantization may cost at each level, dB against the states as they are; the second one is the default."""
 TRADEOFF: Final = 0.07
 """Squared steps for a bit; measured: 0.05 to 0.1 are equally good, more is worse."""
 _TABLES: Final = 48

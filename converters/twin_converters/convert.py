@@ -11,39 +11,31 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from twin_converters.baselines import RatePoint, at_bytes
 from twin_converters.blocks import Blocks, judged
-from twin_converters.codec_tables import Recorded
 from twin_converters.diagnosis import Diagnosis, diagnose
 from twin_converters.exact import can_be_exact, exact
-from twin_converters.levels import MOST_HELD, Held, code, fit_levels
 from twin_converters.measure import Material, Measured, measure, render
+from twin_converters.quality import as_seen, check_gate, fit_codec, mean_quality, measure_quality, runtimes_apart
 from twin_converters.quantize import FLOAT_LAYERS, QuantizedModel, quantize, to_float
 from twin_converters.reference import FloatTwin
-from twin_converters.run import Gate, Run, Views
+from twin_converters.run import Run, Views
 from twin_edge import __version__
-from twin_edge.baseline import BASELINES
 from twin_edge.bundle import Bundle, GapCalibration, Manifest, Origin, Quality, StateSpec, seal
 from twin_edge.bundle.archive import CODEC, ENCODER, GENERATOR, GOLDEN, PLATE, PREVIEW
 from twin_edge.bundle.golden import Golden
 from twin_edge.errors import ConversionError
 from twin_edge.models import Operator, Quantization, installed_runtimes, newest_version, read_operators
-from twin_edge.models.runtimes import RuntimeName
 from twin_edge.models.pose import POSE_VALUES
+from twin_edge.models.runtimes import RuntimeName
 from twin_edge.pictures import encode_png
-from twin_edge.quality import psnr, ssim
-from twin_edge.runtime.sending import SendingConfig
 from twin_edge.twin.calibration import calibrate
-from twin_edge.twin.codec import CodecTables
 from twin_edge.twin.models import TwinParts
 from twin_edge.twin.residual import ResidualMeter
 
 _TEST_FRAMES: Final = 200
-_MS: Final = 1000.0
 _TOLERATED_SHARE: Final = 0.015
 """What rounding the weights of the coefficients may add to the twin's squared error, before what is made up for."""
 _LEVELS: Final = 127.5
-_TOLERANCE: Final = 2
 _WHOLE_RANGE: Final = Quantization(1 / 127.5, 0)
 _MUCH_LOST_DB: Final = 0.2
 _RUNTIMES: Final = ("tflite", "litert")
@@ -133,24 +125,17 @@ def convert(
     blocks = judged(main.validation_errors, run.validation_cuts, run.validation_blocks)
     codec = fit_codec(run, main, blocks, draw)
     on_stage("sealing")
-    seen = _as_seen(run, codec, main, rows, draw)
-    quality = _quality(run, test, float_renderings, list(measured.values()), seen)
+    seen = as_seen(run, codec, main, rows, draw)
+    quality = measure_quality(run, test, float_renderings, list(measured.values()), seen)
     diagnosis = None
     if layers or quality.float_psnr_db - quality.int8_psnr_db > min(_MUCH_LOST_DB, run.gate.max_psnr_loss_db):
         on_stage("measuring the layers")
         diagnosis = diagnose(run, reference, encoder, generator, latent, samples)
         on_diagnosis(diagnosis)
-    _check_gate(run.gate, quality, list(measured.values()), diagnosis)
+    check_gate(run.gate, quality, list(measured.values()), diagnosis)
     # A rendering stands in for a view: no camera frame travels with the bundle.
     golden = Golden(main.renderings[:1], main.golden_states, main.golden_renderings)
-    kept = blocks.kept()
-    gap = calibrate(
-        main.validation_residuals[kept],
-        blocks.labels()[kept],
-        main.calibration_residuals,
-        ResidualMeter(run.view.height, run.view.width),
-    )
-    manifest = _manifest(run, encoder, generator, operators, quality, gap)
+    manifest = _manifest(run, encoder, generator, operators, quality, _gap(run, main, blocks))
     members = {
         CODEC: codec.to_bytes(),
         ENCODER: encoder.content,
@@ -167,6 +152,12 @@ def convert(
     return Conversion(bundle, report, _pictures(test, float_renderings, main))
 
 
+def _gap(run: Run, measured: Measured, blocks: Blocks) -> GapCalibration:
+    kept = blocks.kept()
+    meter = ResidualMeter(run.view.height, run.view.width)
+    return calibrate(measured.validation_residuals[kept], blocks.labels()[kept], measured.calibration_residuals, meter)
+
+
 def _mean_square(run: Run, reference: FloatTwin, latent: Quantization) -> float:
     """Returns the mean squared error of the float twin on usual validation views, which are -1 to 1."""
     renderings = reference.render(reference.encode(run.validation, latent, run.validation_cuts), latent)
@@ -175,65 +166,6 @@ def _mean_square(run: Run, reference: FloatTwin, latent: Quantization) -> float:
     )
     kept = judged(errors, run.validation_cuts, run.validation_blocks).kept()
     return float(errors[kept].mean()) / _LEVELS**2
-
-
-def fit_codec(
-    run: Run, measured: Measured, blocks: Blocks, draw: Callable[[npt.NDArray[np.int8]], Views]
-) -> CodecTables:
-    """Returns the codec tables of a run.
-
-    Args:
-        run: What training left.
-        measured: What the models gave on the runtime that levels are measured on.
-        blocks: The validation blocks; outliers are not fitted to.
-        draw: Renders states on that runtime.
-
-    Raises:
-        ConversionError: There are too few consecutive views.
-    """
-    live = [Recorded(part) for part in np.split(measured.live_states, run.live_cuts[1:])]
-    paced = [Recorded(part, sparse=True) for part in np.split(measured.paced_states, run.paced_cuts[1:])]
-    kept = blocks.kept()
-    outliers = {outlier.block for outlier in blocks.outliers}
-    usual = [one for number, one in enumerate(blocks.ranges()) if number not in outliers]
-    most = max(1, MOST_HELD // len(usual))
-    parts = [np.arange(start, min(end, start + most)) for start, end in usual]
-    rows = np.concatenate(parts)
-    starts = tuple(int(n) for n in np.cumsum([0, *(len(part) for part in parts[:-1])]))
-    held = Held(run.validation[rows], measured.validation_states[rows], starts, _together(run), _interval_ms(run))
-    sequences = [one for one in live + paced if len(one.states)]
-    return fit_levels(sequences, measured.importance, float(measured.validation_errors[kept].mean()), held, draw)
-
-
-def _together(run: Run) -> int:
-    """Returns how many states a packet has by default at the rate of the test views."""
-    return max(1, round(SendingConfig().batch_ms / _MS * run.fps))
-
-
-def _interval_ms(run: Run) -> int:
-    return round(_MS / run.fps)
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """The test views as a subscriber sees them by default."""
-
-    renderings: Views
-    """Of the test rows, through models, codec and renderer."""
-    bytes: float
-    """Payload bytes a frame."""
-
-
-def _as_seen(
-    run: Run,
-    codec: CodecTables,
-    measured: Measured,
-    rows: npt.NDArray[np.int64],
-    draw: Callable[[npt.NDArray[np.int8]], Views],
-) -> _Seen:
-    held = Held(run.test, measured.states, run.test_cuts, _together(run), _interval_ms(run))
-    decoded, payload = code(codec, SendingConfig().quality, held)
-    return _Seen(draw(decoded[rows]), payload)
 
 
 def evenly_rows(available: int, count: int) -> npt.NDArray[np.int64]:
@@ -273,75 +205,6 @@ def _check_operators(operators: Mapping[str, tuple[Operator, ...]]) -> None:
                         f"{member} uses {operator}, {runtime} has version {newest} at most",
                         fix="use another TensorFlow release, or a layer that lowers to an older operator",
                     )
-
-
-def _quality(run: Run, test: Views, float_renderings: Views, measured: list[Measured], seen: _Seen) -> Quality:
-    """Returns the measured quality; for int8 the worst of the runtimes."""
-    results = [_mean_quality(test, one.renderings) for one in measured]
-    worst_psnr, worst_ssim = (min(values) for values in zip(*results, strict=True))
-    apart, _ = _apart(measured)
-    float_psnr, float_ssim = _mean_quality(test, float_renderings)
-    steps = 0 if run.pose else max(int(np.abs(measured[0].states.astype(np.int16) - o.states).max()) for o in measured)
-    baseline = at_bytes(run.baselines, seen.bytes) or RatePoint("", 0.0, 0.0, 0.0)
-    return Quality(
-        len(test),
-        float_psnr,
-        float_ssim,
-        worst_psnr,
-        worst_ssim,
-        apart,
-        baseline.method,
-        baseline.psnr_db,
-        baseline.ssim,
-        steps,
-        *_mean_quality(test, seen.renderings),
-        round(seen.bytes, 3),
-        round(run.fps, 3),
-    )
-
-
-def _mean_quality(views: Views, renderings: Views) -> tuple[float, float]:
-    pairs = list(zip(views, renderings, strict=True))
-    return (
-        round(float(np.mean([psnr(a, b) for a, b in pairs])), 3),
-        round(float(np.mean([ssim(a, b) for a, b in pairs])), 4),
-    )
-
-
-def _check_gate(gate: Gate, quality: Quality, measured: list[Measured], diagnosis: Diagnosis | None = None) -> None:
-    misses = []
-    short = quality.baseline_psnr_db - quality.default_psnr_db
-    if quality.baseline and short > gate.max_baseline_loss_db:
-        misses.append(
-            f"at {quality.default_bytes:.1f} B a frame {BASELINES[quality.baseline]} draws {quality.baseline_psnr_db:.2f} "
-            f"dB and the twin, as a subscriber sees it, {quality.default_psnr_db:.2f} dB"
-        )
-    lost = quality.float_psnr_db - quality.int8_psnr_db
-    if lost > gate.max_psnr_loss_db:
-        culprit = f"; {diagnosis.culprit}" if diagnosis else ""
-        misses.append(f"int8 loses {lost:.2f} dB to float, {gate.max_psnr_loss_db:g} are allowed{culprit}")
-    apart, share = _apart(measured)
-    if share > gate.max_share_apart:
-        misses.append(f"the runtimes differ by up to {apart}/255, beyond {_TOLERANCE}/255 in {share:.1e} of all values")
-    if misses:
-        raise ConversionError(
-            f"the quality gate failed: {'; '.join(misses)}",
-            fix="train longer or on more of the subject, see docs/conversion.md",
-        )
-
-
-def _apart(measured: list[Measured]) -> tuple[int, float]:
-    """Compares the renderings of the same states between runtimes.
-
-    Returns:
-        The most levels of 255 by which a value differs, and the share of values beyond the tolerance.
-    """
-    first = measured[0].shared_renderings.astype(np.int16)
-    most, share = 0, 0.0
-    for other in measured[1:]:
-        levels = np.abs(first - other.shared_renderings)
-        most, share = max(most, int(levels.max())), max(share, float((levels > _TOLERANCE).mean()))
-    return most, share
 
 
 def _manifest(
@@ -390,7 +253,7 @@ def _report(
     warnings: tuple[str, ...],
 ) -> dict[str, Any]:
     manifest = bundle.manifest
-    apart, share = _apart(list(measured.values()))
+    apart, share = runtimes_apart(list(measured.values()))
     test = run.test[evenly_rows(len(run.test), _TEST_FRAMES)]
     return {
         "name": run.name,
@@ -419,7 +282,7 @@ def _report(
         "beats_baseline": quality.beats_baseline,
         "warnings": [*run.warnings, *warnings],
         "runtimes": {
-            name: dict(zip(("psnr_db", "ssim"), _mean_quality(test, one.renderings), strict=True))
+            name: dict(zip(("psnr_db", "ssim"), mean_quality(test, one.renderings), strict=True))
             | {"runtime": one.runtime}
             for name, one in measured.items()
         },

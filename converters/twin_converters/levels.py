@@ -153,7 +153,7 @@ class _Search:
         self.tables = replace(self.tables, levels=tuple(levels))
 
     def _next(self, number: int, wanted: float) -> float:
-        """Returns the scale at which a level should lose as wanted, by the last two or as if loss went with its square."""
+        """Returns the scale at which a level should lose as wanted: by the last two, else as if by its square."""
         scales, losses = self._scales[number], self._losses[number]
         slope = 2.0
         if len(scales) > 1 and abs(np.log(scales[-1] / scales[-2])) > _LEAST_LOSS_DB:
@@ -195,7 +195,7 @@ class _Search:
         self.tables = replace(self.tables, levels=tuple(levels))
 
 
-def _whole(steps: npt.NDArray[np.floating]) -> tuple[int, ...]:
+def _whole(steps: Reals) -> tuple[int, ...]:
     return tuple(int(n) for n in np.clip(np.rint(steps), 0, MAX_STEP * STEP_ONE))
 
 

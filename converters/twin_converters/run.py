@@ -114,7 +114,7 @@ class Run:
             content = io.BytesIO((folder / "dataset.npz").read_bytes())
             with np.load(content, allow_pickle=False) as saved:
                 parts = {part: saved[part] for part in ("calibration", "validation", "test", "live", "paced")}
-                cuts = {f"{part}_cuts": tuple(saved[f"{part}_cuts"].tolist()) for part in _CUT}
+                cuts = {part: tuple(saved[f"{part}_cuts"].tolist()) for part in _CUT}
                 blocks, fps = tuple(saved["validation_blocks"].tolist()), float(saved["fps"])
                 data_digest = str(saved["digest"])
             metrics = json.loads((folder / "metrics.json").read_bytes())
@@ -154,7 +154,10 @@ class Run:
             warnings,
             validation_blocks=blocks,
             fps=fps,
-            **cuts,
+            live_cuts=cuts["live"],
+            paced_cuts=cuts["paced"],
+            validation_cuts=cuts["validation"],
+            test_cuts=cuts["test"],
             **parts,
         )
 

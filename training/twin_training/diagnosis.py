@@ -287,7 +287,8 @@ def _leaving(name: str, stage: Stage, followed: Following, known: evidence.Masks
 def check_result(
     test: Mapping[str, float], baseline: Mapping[str, Any], mean_image: Mapping[str, Any]
 ) -> list[Finding]:
-    """Looks at what was measured on the test views; each argument has `psnr_db` and `ssim`, the baseline its `method`.
+    """Looks at what was measured on the test views; each argument has `psnr_db` and `ssim`, the baseline also
+    its `method` and its `bytes`.
 
     Args:
         test: Of the trained twin, in float.
@@ -296,10 +297,18 @@ def check_result(
     """
     findings = []
     compared = compare(
-        test["psnr_db"], test["ssim"], baseline["psnr_db"], baseline["ssim"], baseline=baseline["method"]
+        test["psnr_db"],
+        test["ssim"],
+        baseline["psnr_db"],
+        baseline["ssim"],
+        baseline=baseline["method"],
+        rate_bytes=baseline["bytes"],
     )
     if compared.worse:
-        advice = "train longer, or on more of the subject; until then the linear twin would serve better"
+        advice = (
+            "train longer, or on more of the subject; at the bytes that the twin takes itself, which are fewer, "
+            "conversion holds it against the same again"
+        )
         findings.append(
             Finding(
                 "worse-than-baseline", f"the twin is {compared.text}", test["psnr_db"] - baseline["psnr_db"], advice

@@ -33,7 +33,7 @@ _MOST_EXCESS: Final = 4.0
 
 
 def calibrate(
-    residuals: Floats, blocks: npt.NDArray[np.integer], trained: Floats, meter: ResidualMeter
+    residuals: Floats, blocks: npt.NDArray[np.int64], trained: Floats, meter: ResidualMeter
 ) -> GapCalibration:
     """Learns what is normal from residuals of normal frames.
 
@@ -79,7 +79,7 @@ def calibrate(
     )
 
 
-def tail_quantiles(blocks: list[npt.NDArray[np.floating]]) -> npt.NDArray[np.float64]:
+def tail_quantiles(blocks: list[Floats]) -> npt.NDArray[np.float64]:
     """Returns what scores of frames to come will be, at 200 evenly spaced ranks from 0 to 0.995.
 
     Args:

@@ -31,6 +31,7 @@ _LIMITS: Final = np.array((32.0, 12.8, 12.8, 16.0), np.float32)
 _LEAST_SPREAD: Final = np.float32(0.5)
 _TUNING: Final = np.float32(2.0)
 _SHARPNESS_FLOOR: Final = 1.0
+_SAME: Final = np.eye(3, dtype=np.float32)
 
 Floats = npt.NDArray[np.float32]
 
@@ -97,32 +98,31 @@ class ResidualMeter:
         drawn, apart, work = self._rendering, self._difference, self._work
         np.copyto(drawn, rendering)
         cv2.subtract(view, rendering, dst=apart, dtype=cv2.CV_32F)
-        area = cv2.INTER_AREA
-        drawn_cells = cv2.resize(drawn, self._fine, interpolation=area)
+        drawn_cells = _shrunk(drawn, self._fine)
         light = self._light(
-            cv2.resize(apart, self._coarse, interpolation=area),
-            cv2.resize(drawn_cells, self._coarse, interpolation=area),
+            _shrunk(apart, self._coarse),
+            _shrunk(drawn_cells, self._coarse),
         )
         # Whole rows at once: three values at a time are slow.
         np.multiply(self._drawn_rows, np.tile(light[:, 0] / _UNIT, self._width), out=self._work_rows)
         cv2.subtract(apart, work, dst=apart)
-        means = cv2.resize(apart, self._fine, interpolation=area)
+        means = _shrunk(apart, self._fine)
         cv2.multiply(apart, apart, dst=work)
-        squares = cv2.resize(work, self._fine, interpolation=area)
+        squares = _shrunk(work, self._fine)
         # Grain and edges within a cell stay what they are; the mean of the cell is corrected by offset and slopes.
         squares -= means * means
-        slopes = cv2.transform(self._axes, np.ascontiguousarray(light[:, 1:3]))
+        slopes = _mixed(self._axes, np.ascontiguousarray(light[:, 1:3]))
         slopes *= drawn_cells
-        cv2.add(slopes, self._offset(light), dst=slopes)
         means -= slopes
+        means = _mixed(means, np.concatenate([_SAME, -light[:, 3:]], axis=1))
         squares += means * means
         gain = 1 + float(light[:, 0].mean()) / float(_UNIT)
         # More light makes all that is left larger as well.
         total = np.full((1, 3), gain**-2, np.float32)
-        energies = cv2.transform(squares, total)
-        coarse = cv2.resize(energies, self._coarse, interpolation=area)
-        smooth = cv2.resize(means, self._coarse, interpolation=area)
-        smooth_energies = cv2.transform(smooth * smooth, total)
+        energies = _mixed(squares, total)
+        coarse = _shrunk(energies, self._coarse)
+        smooth = _shrunk(means, self._coarse)
+        smooth_energies = _mixed(smooth * smooth, total)
         fine_part, coarse_part, smooth_part = self._parts
         features = np.empty(smooth_part.stop + 1, np.float32)
         features[fine_part] = np.maximum(energies, 0).reshape(-1) + _FLOOR
@@ -134,11 +134,6 @@ class ResidualMeter:
             (self._gradient(view) / gain**2 + _SHARPNESS_FLOOR) / (self._gradient(rendering) + _SHARPNESS_FLOOR)
         )
         return features
-
-    @staticmethod
-    def _offset(light: Floats) -> tuple[float, float, float, float]:
-        red, green, blue = (float(offset) for offset in light[:, 3])
-        return red, green, blue, 0.0
 
     def _gradient(self, image: Image) -> float:
         """Returns the mean squared difference of neighboring values, levels squared."""
@@ -169,6 +164,16 @@ class ResidualMeter:
             found = np.linalg.solve(weighted @ basis + _RIDGE, weighted @ wanted[..., np.newaxis])[..., 0]
             left = wanted - (basis @ found[..., np.newaxis])[..., 0]
         return np.clip(found, -_LIMITS, _LIMITS)
+
+
+def _shrunk(image: Floats, grid: tuple[int, int]) -> Floats:
+    """Returns the means of the cells of a grid, float32 of shape (rows, columns, channels)."""
+    return np.asarray(cv2.resize(image, grid, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _mixed(image: Floats, matrix: Floats) -> Floats:
+    """Returns a picture whose channels are a linear map of another's."""
+    return np.asarray(cv2.transform(image, matrix), np.float32)
 
 
 def _axes(grid: tuple[int, int]) -> tuple[Floats, Floats]:

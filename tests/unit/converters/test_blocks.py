@@ -35,9 +35,14 @@ def test_blocks_that_differ_as_blocks_do_are_all_kept() -> None:
 
 @given(st.lists(st.floats(1e-3, 1e4), min_size=3, max_size=8))
 def test_half_of_the_blocks_are_always_kept(levels: list[float]) -> None:
-    blocks = judged(np.repeat(levels, 4), tuple(range(0, 4 * len(levels), 4)), tuple("b" * len(levels)))
+    blocks = judged(np.repeat(levels, 12), tuple(range(0, 12 * len(levels), 12)), tuple("b" * len(levels)))
     assert 2 * len(blocks.outliers) <= len(levels)
     assert blocks.kept().any()
     # What is left out is worse than all that is kept.
-    kept = blocks.kept().reshape(-1, 4)[:, 0]
+    kept = blocks.kept().reshape(-1, 12)[:, 0]
     assert not (~kept).any() or np.array(levels)[~kept].min() > np.array(levels)[kept].max()
+
+
+def test_calibration_keeps_the_frames_that_it_needs() -> None:
+    blocks = judged(np.repeat([10.0, 11.0, 900.0], 8), (0, 8, 16), ("a", "b", "c"))
+    assert blocks.outliers == ()

@@ -169,8 +169,8 @@ def test_operators_too_new_are_refused_at_conversion() -> None:
 
 
 def test_runtimes_that_differ_fail_the_gate() -> None:
-    from twin_converters.convert import _check_gate
     from twin_converters.measure import Measured
+    from twin_converters.quality import check_gate
     from twin_converters.run import Gate
     from twin_edge.bundle import Quality
 
@@ -195,6 +195,6 @@ def test_runtimes_that_differ_fail_the_gate() -> None:
         )
 
     gate, quality = Gate(0.5), Quality(1, 30, 0.9, 30, 0.9)
-    _check_gate(gate, quality, [measured(10), measured(12)], None)
+    check_gate(gate, quality, [measured(10), measured(12)], None)
     with pytest.raises(ConversionError, match="differ by up to 3/255"):
-        _check_gate(gate, quality, [measured(10), measured(13)], None)
+        check_gate(gate, quality, [measured(10), measured(13)], None)
