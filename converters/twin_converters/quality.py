@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +26,8 @@ from twin_edge.twin.codec import CodecTables
 
 _MS: Final = 1000.0
 _TOLERANCE: Final = 2
+_ROUNDED: Final = 1e-3
+"""Times are whole microseconds: a state that is due just then is too late more often than not."""
 
 Draw = Callable[[npt.NDArray[np.int8]], Views]
 """Renders states, int8 of shape (n, state length), on the runtime that levels are measured on."""
@@ -58,7 +61,8 @@ def fit_codec(run: Run, measured: Measured, blocks: Blocks, draw: Draw) -> Codec
 
 def _together(run: Run) -> int:
     """Returns how many states a packet has by default at the rate of the test views."""
-    return max(1, round(SendingConfig().batch_ms / _MS * run.fps))
+    # A packet is complete when the next state would come too late for it.
+    return max(1, math.ceil(SendingConfig().batch_ms / _MS * run.fps - _ROUNDED))
 
 
 def _interval_ms(run: Run) -> int:

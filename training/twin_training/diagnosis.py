@@ -287,8 +287,9 @@ def _leaving(name: str, stage: Stage, followed: Following, known: evidence.Masks
 def check_result(
     test: Mapping[str, float], baseline: Mapping[str, Any], mean_image: Mapping[str, Any]
 ) -> list[Finding]:
-    """Looks at what was measured on the test views; each argument has `psnr_db` and `ssim`, the baseline also
-    its `method` and its `bytes`.
+    """Looks at what was measured on the test views.
+
+    Each argument has `psnr_db` and `ssim`, the baseline its `method` and `bytes` as well.
 
     Args:
         test: Of the trained twin, in float.
