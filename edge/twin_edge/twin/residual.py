@@ -39,11 +39,16 @@ Floats = npt.NDArray[np.float32]
 def grid_of(height: int, width: int) -> tuple[int, int]:
     """Returns the fine grid of a view: (columns, rows), each the most up to 32 that divides the view's side.
 
+    No cell is less than two pixels wide, where the side is not that itself.
+
     Args:
         height: Rows of the view, at least 1.
         width: Columns of the view, at least 1.
     """
-    columns, rows = (max(cells for cells in range(1, MOST_CELLS + 1) if side % cells == 0) for side in (width, height))
+    columns, rows = (
+        max(cells for cells in range(1, min(MOST_CELLS, max(1, side // 2)) + 1) if side % cells == 0)
+        for side in (width, height)
+    )
     return columns, rows
 
 

@@ -150,7 +150,7 @@ def test_a_block_that_is_far_away_raises_the_ranks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "grid"), [(128, 128, (32, 32)), (28, 28, (28, 28)), (96, 50, (25, 32)), (17, 37, (1, 17))]
+    ("height", "width", "grid"), [(128, 128, (32, 32)), (28, 28, (14, 14)), (96, 50, (25, 32)), (17, 37, (1, 1))]
 )
 def test_grid_divides_the_view(height: int, width: int, grid: tuple[int, int]) -> None:
     assert grid_of(height, width) == grid
