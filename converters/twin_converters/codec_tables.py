@@ -26,12 +26,13 @@ from twin_edge.twin.codec.tables import (
     Level,
 )
 
-LOSSES_DB: Final = (0.1, 0.4, 1.0, 1.9, 2.8, 3.8, 5.0)
-"""What quantization may cost at each level, dB of PSNR."""
+LOSSES_DB: Final = (0.1, 0.3, 1.0, 1.9, 2.8, 3.8, 5.0)
+"""What quantization may cost at each level, dB against the states as they are; the second one is the default."""
 TRADEOFF: Final = 0.07
 """Squared steps for a bit; measured: 0.05 to 0.1 are equally good, more is worse."""
 _TABLES: Final = 48
 _ROUNDS: Final = 5
+_REFIT_ROUNDS: Final = 2
 _CLUSTER_ROUNDS: Final = 8
 _HOLD: Final = 0.9
 """A value whose correlation with the last one is above this is best held: the zeros are worth more than the rest."""
@@ -126,6 +127,18 @@ def fit(
     return _Fit(sequences, np.asarray(importance, np.float64), max(mse, 1e-3), losses_db).run()
 
 
+def refit(sequences: Sequence[Recorded], importance: Reals, mse: float, tables: CodecTables) -> CodecTables:
+    """Fits frequencies and bits to the steps that tables have.
+
+    Args:
+        sequences: As in `fit`.
+        importance: As in `fit`.
+        mse: As in `fit`.
+        tables: Tables whose levels have the steps to keep, and their losses.
+    """
+    return _Fit(sequences, np.asarray(importance, np.float64), max(mse, 1e-3), LOSSES_DB).run_on(tables)
+
+
 class _Fit:
     def __init__(
         self, sequences: Sequence[Recorded], importance: Reals, mse: float, losses_db: Sequence[float]
@@ -160,6 +173,22 @@ class _Fit:
                 self._tables.weights,
                 frequencies,
                 tuple(replace(level, tables=index) for level, index in zip(levels, indices, strict=True)),
+            )
+        return self._tables
+
+    def run_on(self, tables: CodecTables) -> CodecTables:
+        """Fits frequencies to the steps of tables; keeps steps and losses."""
+        self._tables = tables
+        for _ in range(_REFIT_ROUNDS):
+            results = [self._code(level, self._streams) for level in range(len(self._tables.levels))]
+            frequencies, indices = _cluster(np.stack([counts for counts, _, _ in results]))
+            self._tables = replace(
+                self._tables,
+                frequencies=frequencies,
+                levels=tuple(
+                    replace(level, tables=index, bits=round(bits, 2))
+                    for level, index, (_, _, bits) in zip(self._tables.levels, indices, results, strict=True)
+                ),
             )
         return self._tables
 

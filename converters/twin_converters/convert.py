@@ -11,13 +11,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from twin_converters.codec_tables import Recorded, fit
+from twin_converters.blocks import Blocks, judged
 from twin_converters.diagnosis import Diagnosis, diagnose
 from twin_converters.exact import can_be_exact, exact
-from twin_converters.measure import Material, Measured, measure
+from twin_converters.measure import Material, Measured, measure, render
+from twin_converters.quality import as_seen, check_gate, fit_codec, mean_quality, measure_quality, runtimes_apart
 from twin_converters.quantize import FLOAT_LAYERS, QuantizedModel, quantize, to_float
 from twin_converters.reference import FloatTwin
-from twin_converters.run import Gate, Run, Views
+from twin_converters.run import Run, Views
 from twin_edge import __version__
 from twin_edge.bundle import Bundle, GapCalibration, Manifest, Origin, PartsSpec, Quality, StateSpec, seal
 from twin_edge.bundle.archive import CODEC, ENCODER, GENERATOR, GOLDEN, PARTS, PLATE, PREVIEW
@@ -25,20 +26,17 @@ from twin_edge.bundle.golden import Golden
 from twin_edge.errors import ConversionError
 from twin_edge.models import Operator, Quantization, installed_runtimes, newest_version, read_operators
 from twin_edge.models.pose import POSE_VALUES
+from twin_edge.models.runtimes import RuntimeName
 from twin_edge.models.scene import LIGHT_VALUES, SHIFT_NAMES
 from twin_edge.pictures import encode_png
-from twin_edge.quality import psnr, ssim
-from twin_edge.twin.codec import CodecTables
-from twin_edge.twin.gap import calibrate, grid_of
+from twin_edge.twin.calibration import calibrate
 from twin_edge.twin.models import TwinParts
+from twin_edge.twin.residual import ResidualMeter
 
 _TEST_FRAMES: Final = 200
-_VALIDATION_FRAMES: Final = 600
-_ERROR_FRAMES: Final = 100
 _TOLERATED_SHARE: Final = 0.015
 """What rounding the weights of the coefficients may add to the twin's squared error, before what is made up for."""
 _LEVELS: Final = 127.5
-_TOLERANCE: Final = 2
 _WHOLE_RANGE: Final = Quantization(1 / 127.5, 0)
 _MUCH_LOST_DB: Final = 0.2
 _RUNTIMES: Final = ("tflite", "litert")
@@ -76,7 +74,7 @@ def convert(
             or miss the gate. Nothing has been written then.
     """
     rows = evenly_rows(len(run.test), _TEST_FRAMES)
-    test, validation = run.test[rows], run.validation[:_VALIDATION_FRAMES]
+    test = run.test[rows]
     on_stage("quantizing the encoder")
     reference = FloatTwin(run)
     # Before the encoder is quantized only the crops are of use, and any range will do to get them.
@@ -97,35 +95,52 @@ def convert(
     operators = {ENCODER: read_operators(encoder.content), GENERATOR: read_operators(generator.content)}
     _check_operators(operators)
     on_stage("float reference")
-    float_states = reference.encode(run.test, latent)[rows]
+    float_states = reference.encode(run.test, latent, run.test_cuts)[rows]
     float_renderings = reference.render(float_states, latent)
     parts = TwinParts(
         generator.content, encoder.content, latent, (run.view.height, run.view.width), run.pose, run.plate, run.labels
     )
     material = Material(
-        run.calibration, validation, run.test, rows, run.live, run.live_cuts, run.paced, run.paced_cuts, float_states
+        run.calibration,
+        run.validation,
+        run.validation_cuts,
+        run.test,
+        run.test_cuts,
+        rows,
+        run.live,
+        run.live_cuts,
+        run.paced,
+        run.paced_cuts,
+        float_states,
     )
-    measured: dict[str, Measured] = {}
+    measured: dict[RuntimeName, Measured] = {}
     for runtime in installed_runtimes():
         on_stage(f"measuring on {runtime}")
         with tempfile.TemporaryDirectory() as folder:
             measured[runtime] = measure(parts, material, runtime, Path(folder))
+    first, main = next(iter(measured.items()))
+
+    def draw(states: npt.NDArray[np.int8]) -> Views:
+        with tempfile.TemporaryDirectory() as folder:
+            return render(parts, states, first, Path(folder))
+
+    on_stage("fitting the codec")
+    blocks = judged(main.validation_errors, run.validation_cuts, run.validation_blocks)
+    codec = fit_codec(run, main, blocks, draw)
     on_stage("sealing")
-    main = next(iter(measured.values()))
-    quality = _quality(run, test, float_renderings, list(measured.values()))
+    seen = as_seen(run, codec, main, rows, draw)
+    quality = measure_quality(run, test, float_renderings, list(measured.values()), seen)
     diagnosis = None
     if layers or quality.float_psnr_db - quality.int8_psnr_db > min(_MUCH_LOST_DB, run.gate.max_psnr_loss_db):
         on_stage("measuring the layers")
         diagnosis = diagnose(run, reference, encoder, generator, latent, samples)
         on_diagnosis(diagnosis)
-    _check_gate(run.gate, quality, list(measured.values()), diagnosis)
+    check_gate(run.gate, quality, list(measured.values()), diagnosis)
     # A rendering stands in for a view: no camera frame travels with the bundle.
     golden = Golden(main.renderings[:1], main.golden_states, main.golden_renderings)
-    across, down = grid_of(run.view.height, run.view.width)
-    gap = calibrate(main.validation_cells, main.calibration_cells, down, across)
-    manifest = _manifest(run, encoder, generator, operators, quality, gap)
+    manifest = _manifest(run, encoder, generator, operators, quality, _gap(run, main, blocks))
     members = {
-        CODEC: fit_codec(run, main).to_bytes(),
+        CODEC: codec.to_bytes(),
         ENCODER: encoder.content,
         GENERATOR: generator.content,
         GOLDEN: golden.to_bytes(),
@@ -136,26 +151,26 @@ def convert(
     if run.labels is not None:
         members[PARTS] = encode_png(run.labels)
     bundle = Bundle.from_bytes(seal(manifest, members))
-    report = _report(run, bundle, quality, measured) | ({"layers": diagnosis.to_json()} if diagnosis else {})
+    report = _report(run, bundle, quality, measured, blocks.warnings()) | (
+        {"layers": diagnosis.to_json()} if diagnosis else {}
+    )
     return Conversion(bundle, report, _pictures(test, float_renderings, main))
 
 
+def _gap(run: Run, measured: Measured, blocks: Blocks) -> GapCalibration:
+    kept = blocks.kept()
+    meter = ResidualMeter(run.view.height, run.view.width)
+    return calibrate(measured.validation_residuals[kept], blocks.labels()[kept], measured.calibration_residuals, meter)
+
+
 def _mean_square(run: Run, reference: FloatTwin, latent: Quantization) -> float:
-    """Returns the mean squared error of the float twin on validation views, which are -1 to 1."""
-    views = run.validation[:_ERROR_FRAMES]
-    renderings = reference.render(reference.encode(views, latent), latent)
-    return float(np.square((views.astype(np.float32) - renderings) / _LEVELS).mean())
-
-
-def fit_codec(run: Run, measured: Measured) -> CodecTables:
-    """Returns the codec tables of a run.
-
-    Raises:
-        ConversionError: There are too few consecutive views.
-    """
-    live = [Recorded(part) for part in np.split(measured.live_states, run.live_cuts[1:])]
-    paced = [Recorded(part, sparse=True) for part in np.split(measured.paced_states, run.paced_cuts[1:])]
-    return fit(live + paced, measured.importance, measured.validation_mse)
+    """Returns the mean squared error of the float twin on usual validation views, which are -1 to 1."""
+    renderings = reference.render(reference.encode(run.validation, latent, run.validation_cuts), latent)
+    errors = np.array(
+        [np.square(a.astype(np.float32) - b).mean() for a, b in zip(run.validation, renderings, strict=True)]
+    )
+    kept = judged(errors, run.validation_cuts, run.validation_blocks).kept()
+    return float(errors[kept].mean()) / _LEVELS**2
 
 
 def evenly_rows(available: int, count: int) -> npt.NDArray[np.int64]:
@@ -200,58 +215,6 @@ def _check_operators(operators: Mapping[str, tuple[Operator, ...]]) -> None:
                     )
 
 
-def _quality(run: Run, test: Views, float_renderings: Views, measured: list[Measured]) -> Quality:
-    """Returns the measured quality; for int8 the worst of the runtimes."""
-    results = [_mean_quality(test, one.renderings) for one in measured]
-    worst_psnr, worst_ssim = (min(values) for values in zip(*results, strict=True))
-    apart, _ = _apart(measured)
-    float_psnr, float_ssim = _mean_quality(test, float_renderings)
-    steps = 0 if run.pose else max(int(np.abs(measured[0].states.astype(np.int16) - o.states).max()) for o in measured)
-    return Quality(len(test), float_psnr, float_ssim, worst_psnr, worst_ssim, apart, *run.baseline, runtime_steps=steps)
-
-
-def _mean_quality(views: Views, renderings: Views) -> tuple[float, float]:
-    pairs = list(zip(views, renderings, strict=True))
-    return (
-        round(float(np.mean([psnr(a, b) for a, b in pairs])), 3),
-        round(float(np.mean([ssim(a, b) for a, b in pairs])), 4),
-    )
-
-
-def _check_gate(gate: Gate, quality: Quality, measured: list[Measured], diagnosis: Diagnosis | None = None) -> None:
-    misses = []
-    if quality.int8_psnr_db < gate.min_psnr_db:
-        misses.append(f"PSNR is {quality.int8_psnr_db:.2f} dB, {gate.min_psnr_db:g} are asked for")
-    if quality.int8_ssim < gate.min_ssim:
-        misses.append(f"SSIM is {quality.int8_ssim:.3f}, {gate.min_ssim:g} is asked for")
-    lost = quality.float_psnr_db - quality.int8_psnr_db
-    if lost > gate.max_psnr_loss_db:
-        culprit = f"; {diagnosis.culprit}" if diagnosis else ""
-        misses.append(f"int8 loses {lost:.2f} dB to float, {gate.max_psnr_loss_db:g} are allowed{culprit}")
-    apart, share = _apart(measured)
-    if share > gate.max_share_apart:
-        misses.append(f"the runtimes differ by up to {apart}/255, beyond {_TOLERANCE}/255 in {share:.1e} of all values")
-    if misses:
-        raise ConversionError(
-            f"the quality gate failed: {'; '.join(misses)}",
-            fix="train longer or on more of the subject, or lower the recipe's [gate]",
-        )
-
-
-def _apart(measured: list[Measured]) -> tuple[int, float]:
-    """Compares the renderings of the same states between runtimes.
-
-    Returns:
-        The most levels of 255 by which a value differs, and the share of values beyond the tolerance.
-    """
-    first = measured[0].shared_renderings.astype(np.int16)
-    most, share = 0, 0.0
-    for other in measured[1:]:
-        levels = np.abs(first - other.shared_renderings)
-        most, share = max(most, int(levels.max())), max(share, float((levels > _TOLERANCE).mean()))
-    return most, share
-
-
 def _manifest(
     run: Run,
     encoder: QuantizedModel,
@@ -293,9 +256,15 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split("."))
 
 
-def _report(run: Run, bundle: Bundle, quality: Quality, measured: Mapping[str, Measured]) -> dict[str, Any]:
+def _report(
+    run: Run,
+    bundle: Bundle,
+    quality: Quality,
+    measured: Mapping[RuntimeName, Measured],
+    warnings: tuple[str, ...],
+) -> dict[str, Any]:
     manifest = bundle.manifest
-    apart, share = _apart(list(measured.values()))
+    apart, share = runtimes_apart(list(measured.values()))
     test = run.test[evenly_rows(len(run.test), _TEST_FRAMES)]
     return {
         "name": run.name,
@@ -309,11 +278,22 @@ def _report(run: Run, bundle: Bundle, quality: Quality, measured: Mapping[str, M
         "test_frames": quality.frames,
         "float": {"psnr_db": quality.float_psnr_db, "ssim": quality.float_ssim},
         "int8": {"psnr_db": quality.int8_psnr_db, "ssim": quality.int8_ssim},
-        "baseline": {"psnr_db": quality.baseline_psnr_db, "ssim": quality.baseline_ssim},
+        "default": {
+            "psnr_db": quality.default_psnr_db,
+            "ssim": quality.default_ssim,
+            "bytes": quality.default_bytes,
+            "fps": quality.default_fps,
+        },
+        "baseline": {
+            "method": quality.baseline,
+            "psnr_db": quality.baseline_psnr_db,
+            "ssim": quality.baseline_ssim,
+            "bytes": quality.default_bytes,
+        },
         "beats_baseline": quality.beats_baseline,
-        "warnings": list(run.warnings),
+        "warnings": [*run.warnings, *warnings],
         "runtimes": {
-            name: dict(zip(("psnr_db", "ssim"), _mean_quality(test, one.renderings), strict=True))
+            name: dict(zip(("psnr_db", "ssim"), mean_quality(test, one.renderings), strict=True))
             | {"runtime": one.runtime}
             for name, one in measured.items()
         },

@@ -22,11 +22,12 @@ from twin_converters.codec_tables import sensitivity
 from twin_edge.errors import ConversionError
 from twin_edge.models import Quantization, RuntimeName, load_runtime
 from twin_edge.models.pose import PoseSpec
-from twin_edge.twin.gap import grid_of, residual_cells
 from twin_edge.twin.models import TwinModels, TwinParts
+from twin_edge.twin.residual import ResidualMeter
 
 _TIMEOUT_S: Final = 600
 _INPUT: Final = "views.npz"
+_RENDER: Final = "--render"
 
 Views = npt.NDArray[np.uint8]
 """Views, uint8 RGB of shape (n, height, width, 3), 0-255."""
@@ -38,14 +39,18 @@ class Measured:
 
     runtime: str
     """Name and version of the runtime."""
-    validation_cells: npt.NDArray[np.float32]
-    """Residual of each cell on the validation views, float32 of shape (n, rows * columns)."""
-    calibration_cells: npt.NDArray[np.float32]
+    validation_residuals: npt.NDArray[np.float32]
+    """Residuals on the validation views, float32 of shape (n, residuals); see `twin_edge.twin.residual`."""
+    calibration_residuals: npt.NDArray[np.float32]
     """The same on the calibration views, which are of the training part."""
+    validation_states: npt.NDArray[np.int8]
+    """States of the validation views, int8 of shape (n, state length)."""
+    validation_errors: npt.NDArray[np.float64]
+    """Mean squared error of the rendering of each validation view, 0-255 squared, float64 of shape (n,)."""
     states: npt.NDArray[np.int8]
-    """States of the test views, int8 of shape (n, state length)."""
+    """States of all test views, int8 of shape (n, state length)."""
     renderings: npt.NDArray[np.uint8]
-    """Renderings of those states."""
+    """Renderings of those of the test rows."""
     golden_states: npt.NDArray[np.int8]
     """States of the first rendering, taken as a view, int8 of shape (1, state length)."""
     golden_renderings: npt.NDArray[np.uint8]
@@ -58,8 +63,6 @@ class Measured:
     """States of the consecutive views that are further apart."""
     importance: npt.NDArray[np.float64]
     """Mean squared error in the rendering of one int8 step of each state value, float64 of shape (state length,)."""
-    validation_mse: float
-    """Mean squared error of the renderings of the validation views, 0-255 squared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,13 @@ class Material:
     calibration: Views
     """Views of the training part, each by itself."""
     validation: Views
-    """Views that training has not learned from, in time order."""
+    """Views that training has not learned from, block after block."""
+    validation_cuts: tuple[int, ...]
+    """Rows of `validation` at which a block begins."""
     test: Views
     """Views that only measuring sees, in time order."""
+    test_cuts: tuple[int, ...]
+    """Rows of `test` at which something else begins."""
     test_rows: npt.NDArray[np.int64]
     """Rows of the test views that are rendered and compared."""
     live: Views
@@ -98,6 +105,37 @@ def measure(parts: TwinParts, material: Material, runtime: RuntimeName, folder: 
     Raises:
         ConversionError: The runtime does not run the models.
     """
+    _write(folder, parts, {field.name: np.asarray(getattr(material, field.name)) for field in fields(Material)})
+    _run(folder, runtime)
+    with np.load(folder / f"{runtime}.npz", allow_pickle=False) as saved:
+        values = {field.name: saved[field.name] for field in fields(Measured)}
+        values |= {"runtime": str(saved["runtime"])}
+        return Measured(**values)
+
+
+def render(parts: TwinParts, states: npt.NDArray[np.int8], runtime: RuntimeName, folder: Path) -> npt.NDArray[np.uint8]:
+    """Renders states on a runtime.
+
+    Args:
+        parts: Models, pose and plate.
+        states: int8 of shape (n, state length).
+        runtime: Which runtime.
+        folder: An empty folder to work in.
+
+    Returns:
+        uint8 RGB of shape (n, height, width, 3).
+
+    Raises:
+        ConversionError: The runtime does not run the models.
+    """
+    _write(folder, parts, {"states": states, "size": np.array(parts.size)})
+    _run(folder, runtime, _RENDER)
+    with np.load(folder / f"{runtime}.npz", allow_pickle=False) as saved:
+        renderings: npt.NDArray[np.uint8] = saved["renderings"]
+        return renderings
+
+
+def _write(folder: Path, parts: TwinParts, content: Mapping[str, npt.NDArray[Any]]) -> None:
     (folder / "encoder.tflite").write_bytes(parts.encoder or b"")
     (folder / "generator.tflite").write_bytes(parts.generator)
     scene: dict[str, npt.NDArray[Any]] = {}
@@ -107,14 +145,12 @@ def measure(parts: TwinParts, material: Material, runtime: RuntimeName, folder: 
         scene["pose"] = np.array([parts.pose.steps, parts.pose.reach])
     if parts.labels is not None:
         scene["labels"] = parts.labels
-    np.savez(
-        folder / _INPUT,
-        latent=np.array([parts.latent.scale, parts.latent.zero_point]),
-        **{field.name: np.asarray(getattr(material, field.name)) for field in fields(Material)},
-        **scene,
-    )
+    np.savez(folder / _INPUT, latent=np.array([parts.latent.scale, parts.latent.zero_point]), **content, **scene)
+
+
+def _run(folder: Path, runtime: RuntimeName, *options: str) -> None:
     done = subprocess.run(  # noqa: S603 - this very interpreter and module
-        [sys.executable, "-m", "twin_converters.measure", str(folder), runtime],
+        [sys.executable, "-m", "twin_converters.measure", str(folder), runtime, *options],
         check=False,
         capture_output=True,
         text=True,
@@ -124,10 +160,15 @@ def measure(parts: TwinParts, material: Material, runtime: RuntimeName, folder: 
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no output"]
         raise ConversionError(f"the models do not run on {runtime} ({lines[-1]:.300})", fix="see docs/conversion.md")
-    with np.load(folder / f"{runtime}.npz", allow_pickle=False) as saved:
-        values = {field.name: saved[field.name] for field in fields(Measured)}
-        values |= {"runtime": str(saved["runtime"]), "validation_mse": float(saved["validation_mse"])}
-        return Measured(**values)
+
+
+def render_main(folder: Path, runtime_name: RuntimeName) -> None:
+    """Renders; the parent process reads the result from the folder."""
+    with np.load(folder / _INPUT, allow_pickle=False) as saved:
+        height, width = (int(n) for n in saved["size"])
+        models = TwinModels(_parts(folder, saved, (height, width)), load_runtime(runtime_name))
+        states = saved["states"]
+    np.savez(folder / f"{runtime_name}.npz", renderings=np.stack([models.render(state) for state in states]))
 
 
 def main(folder: Path, runtime_name: RuntimeName) -> None:
@@ -147,21 +188,27 @@ def main(folder: Path, runtime_name: RuntimeName) -> None:
     def draw(states: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
         return np.stack([models.render(state) for state in states])
 
-    def cells(views: Views, renderings: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        grid = grid_of(*views.shape[1:3])
-        return np.stack([residual_cells(a, b, grid) for a, b in zip(views, renderings, strict=True)])
+    meter = ResidualMeter(material.test.shape[1], material.test.shape[2])
+
+    def residuals(views: Views, renderings: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        return np.stack([meter(a, b) for a, b in zip(views, renderings, strict=True)])
 
     calibration, validation = material.calibration, material.validation
-    validated = draw(follow(validation))
-    states = follow(material.test)[material.test_rows]
-    renderings = draw(states)
+    validation_states = follow(validation, material.validation_cuts)
+    validated = draw(validation_states)
+    states = follow(material.test, material.test_cuts)
+    renderings = draw(states[material.test_rows])
     golden_states = models.encode(renderings[0], states[0])[np.newaxis]
     live_states = follow(material.live, material.live_cuts)
     np.savez(
         folder / f"{runtime_name}.npz",
         runtime=np.array(str(runtime)),
-        validation_cells=cells(validation, validated),
-        calibration_cells=cells(calibration, draw(follow(calibration, range(len(calibration))))),
+        validation_residuals=residuals(validation, validated),
+        calibration_residuals=residuals(calibration, draw(follow(calibration, range(len(calibration))))),
+        validation_states=validation_states,
+        validation_errors=np.array(
+            [np.square(a.astype(np.float64) - b).mean() for a, b in zip(validation, validated, strict=True)]
+        ),
         states=states,
         renderings=renderings,
         golden_states=golden_states,
@@ -170,7 +217,6 @@ def main(folder: Path, runtime_name: RuntimeName) -> None:
         live_states=live_states,
         paced_states=follow(material.paced, material.paced_cuts),
         importance=sensitivity(models.render, live_states, models.latent_start),
-        validation_mse=np.array(np.square(validation.astype(np.float32) - validated).mean()),
     )
 
 
@@ -192,4 +238,4 @@ def _parts(folder: Path, saved: Mapping[str, npt.NDArray[Any]], size: tuple[int,
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])  # type: ignore[arg-type]
+    (render_main if _RENDER in sys.argv[3:] else main)(Path(sys.argv[1]), sys.argv[2])  # type: ignore[arg-type]

@@ -31,6 +31,11 @@ def summary(conversion: Conversion, path: Path) -> str:
     lines += [
         f"  {name}  {report[key]['psnr_db']:.2f} dB, SSIM {report[key]['ssim']:.3f}" for key, name in names.items()
     ]
+    seen = report["default"]
+    lines.append(
+        f"  as a subscriber sees it by default: {seen['psnr_db']:.2f} dB, SSIM {seen['ssim']:.3f} "
+        f"at {seen['bytes']:.1f} B a frame, {seen['fps']:.3g} frames a second"
+    )
     against = conversion.bundle.manifest.quality.against_baseline
     lines.append(f"  the twin is {against.text}")
     lines += [
@@ -40,6 +45,8 @@ def summary(conversion: Conversion, path: Path) -> str:
         lines.append(f"  the same states render the same within {report['levels_between_runtimes']}/255")
     else:
         lines.append("  only one runtime is installed: parity between runtimes was not measured")
-    lines += [f"warning from training: {warning}" for warning in report["warnings"]]
+    levels = ", ".join(f"{level['loss_db']:.2f} dB {level['state_bits'] / 8:.1f} B" for level in report["codec"])
+    lines.append(f"levels, finest first, loss on held-out frames and bytes of a state: {levels}")
+    lines += [f"warning: {warning}" for warning in report["warnings"]]
     lines.append(f"look at {path.with_suffix('.report.png')}")
     return "\n".join(lines)

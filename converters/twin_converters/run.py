@@ -10,11 +10,12 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from twin_converters.baselines import RatePoint
 from twin_edge.errors import ConfigError, ConversionError
 from twin_edge.models.pose import PoseSpec
 from twin_edge.preprocess import ViewSpec
@@ -23,16 +24,17 @@ Views = npt.NDArray[np.uint8]
 """Views in time order, uint8 RGB of shape (n, height, width, 3), 0-255."""
 
 
+_CUT: Final = ("validation", "test", "live", "paced")
+
+
 @dataclass(frozen=True, slots=True)
 class Gate:
     """What the deployed models must reach on the test views."""
 
-    min_psnr_db: float
-    """Least PSNR, dB."""
-    min_ssim: float
-    """Least SSIM."""
     max_psnr_loss_db: float
     """Most that int8 may lose to float, dB."""
+    max_baseline_loss_db: float = 0.1
+    """Most that what a subscriber sees may be worse than the best baseline at as many bytes, dB."""
     max_share_apart: float = 1e-6
     """Most of all values that may differ between runtimes by more than the tolerance, 0-1."""
 
@@ -65,16 +67,24 @@ class Run:
     """The background, uint8 RGB of shape (height, width, 3); None for a subject that is drawn as a whole."""
     labels: npt.NDArray[np.uint8] | None
     """Where the parts of a fixed scene are, uint8 of shape (height, width); None without parts."""
-    baseline: tuple[float, float]
-    """PSNR (dB) and SSIM of registered principal components on the test views."""
+    baselines: tuple[RatePoint, ...]
+    """What needs no network, at many rates, on the test views."""
     warnings: tuple[str, ...]
     """What training found wrong with the recording or the twin, a line each."""
     calibration: Views
     """Views of the training part, for the ranges of the activations."""
     validation: Views
-    """Views for the calibration of the gap."""
+    """Views for calibration: several blocks spread over the recording."""
+    validation_cuts: tuple[int, ...]
+    """Rows of `validation` at which a block begins."""
+    validation_blocks: tuple[str, ...]
+    """What each block is, for people."""
     test: Views
     """Views that only measuring sees."""
+    test_cuts: tuple[int, ...]
+    """Rows of `test` at which something else begins."""
+    fps: float
+    """Frames per second of validation and test, > 0."""
     live: Views
     """Consecutive views at the rate of a live camera."""
     live_cuts: tuple[int, ...]
@@ -106,11 +116,12 @@ class Run:
             content = io.BytesIO((folder / "dataset.npz").read_bytes())
             with np.load(content, allow_pickle=False) as saved:
                 parts = {part: saved[part] for part in ("calibration", "validation", "test", "live", "paced")}
-                live_cuts, paced_cuts = tuple(saved["live_cuts"].tolist()), tuple(saved["paced_cuts"].tolist())
+                cuts = {part: tuple(saved[f"{part}_cuts"].tolist()) for part in _CUT}
+                blocks, fps = tuple(saved["validation_blocks"].tolist()), float(saved["fps"])
                 data_digest = str(saved["digest"])
             metrics = json.loads((folder / "metrics.json").read_bytes())
             prior_deviation = float(metrics["prior_deviation"])
-            baseline = (float(metrics["baseline_test"]["psnr_db"]), float(metrics["baseline_test"]["ssim"]))
+            baselines = tuple(RatePoint.from_json(point) for point in metrics["baselines"])
             warnings = tuple(f"{found['what']}: {found['advice']}" for found in metrics.get("warnings", ()))
             pose, plate, labels = _read_scene(folder / "scene.npz")
             gate = Gate(**recipe["gate"])
@@ -142,10 +153,14 @@ class Run:
             pose,
             plate,
             labels,
-            baseline,
+            baselines,
             warnings,
-            live_cuts=live_cuts,
-            paced_cuts=paced_cuts,
+            validation_blocks=blocks,
+            fps=fps,
+            live_cuts=cuts["live"],
+            paced_cuts=cuts["paced"],
+            validation_cuts=cuts["validation"],
+            test_cuts=cuts["test"],
             **parts,
         )
 

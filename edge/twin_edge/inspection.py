@@ -55,7 +55,7 @@ class Inspection:
             "state": {**asdict(manifest.state), "bytes": manifest.state.length},
             "quality": {
                 **asdict(manifest.quality),
-                "beats_baseline": manifest.quality.beats_baseline if manifest.quality.baseline_psnr_db else None,
+                "beats_baseline": manifest.quality.beats_baseline if manifest.quality.baseline else None,
             },
             "origin": asdict(manifest.origin),
             "operators": {

@@ -39,8 +39,7 @@ batch = 8
 learning_rate = 1e-3
 motion_weight = 0.0
 [gate]
-min_psnr_db = 18.0
-min_ssim = 0.4
+max_baseline_loss_db = 30.0
 max_psnr_loss_db = 2.0
 max_share_apart = 1e-2
 """

@@ -23,8 +23,7 @@ discriminator_filters = [8, 16]
 steps = 40
 learning_rate = 2e-3
 [gate]
-min_psnr_db = 5.0
-min_ssim = 0.0
+max_baseline_loss_db = 30.0
 max_psnr_loss_db = 5.0
 max_share_apart = 1.0
 """

@@ -184,6 +184,7 @@ def registered_pca(
     losses: Sequence[float] = (0.03, 0.2, 0.7),
     registered: bool = True,
     most_measured: int = 200,
+    most_coded: int | None = None,
 ) -> tuple[BaselinePoint, ...]:
     """Measures the baseline over a range of rates.
 
@@ -194,13 +195,14 @@ def registered_pca(
         losses: Coarseness of the quantization to try; see `RegisteredPca.step`.
         registered: Whether the subject moves about and is aligned; else it has the identity pose and pays nothing.
         most_measured: Most test views whose renderings are compared, evenly spaced; rates are over all of them.
+        most_coded: Most training views that the tables of the code are learned from, the last ones; all when None.
 
     Returns:
         One point for each number of components with each coarseness, in that order.
     """
     counts = sorted(components)
     pca = RegisteredPca(train, counts[-1], registered=registered)
-    known, coded = ([pca.project(views) for views in part] for part in (train, test))
+    known, coded = ([pca.project(views) for views in part] for part in (_last(train, most_coded), test))
     views = np.concatenate(test)
     chosen = np.linspace(0, len(views) - 1, min(most_measured, len(views))).round().astype(int)
     points = []
@@ -226,6 +228,17 @@ def at_bytes(points: Iterable[BaselinePoint], most_bytes: float) -> BaselinePoin
     """Returns the point of the highest PSNR that takes at most so many coded bytes a frame, None when none does."""
     affordable = [point for point in points if point.coded_bytes <= most_bytes]
     return max(affordable, key=lambda point: point.psnr_db, default=None)
+
+
+def _last(sequences: Sequence[Views], most: int | None) -> list[Views]:
+    """Returns the last sequences, so many views in all at most, all when None."""
+    kept: list[Views] = []
+    left = sum(map(len, sequences)) if most is None else most
+    for views in reversed(sequences):
+        if left > 0:
+            kept.insert(0, views[max(0, len(views) - left) :])
+            left -= len(views)
+    return kept
 
 
 def _evenly(sequences: Sequence[Views], most: int) -> Views:

@@ -130,7 +130,14 @@ def _tell(console: Console, outcome: Outcome, folder: Path) -> None:
     console.print(
         f"trained in {outcome.seconds:.0f} s; held-out, float: {test['psnr_db']:.2f} dB, SSIM {test['ssim']:.3f}"
     )
-    compared = compare(test["psnr_db"], test["ssim"], baseline["psnr_db"], baseline["ssim"])
+    compared = compare(
+        test["psnr_db"],
+        test["ssim"],
+        baseline["psnr_db"],
+        baseline["ssim"],
+        baseline=baseline["method"],
+        rate_bytes=baseline["bytes"],
+    )
     style = "bold red" if compared.worse else None
     console.print(f"the twin is {compared.text}", style=style, highlight=False, soft_wrap=True)
     if warnings:

@@ -17,7 +17,7 @@ from twin_edge.baseline import compare
 from twin_edge.images import Image
 from twin_edge.models.pose import PoseSpec
 from twin_training import evidence
-from twin_training.evidence import Following
+from twin_training.evidence import Floats, Following
 from twin_training.recordings import Dataset, Views
 from twin_training.start import Start
 
@@ -75,9 +75,9 @@ def check_recording(dataset: Dataset, *, moving: bool) -> list[Finding]:
         moving: Whether the recipe is for a subject that moves as a whole.
     """
     train, validation, test = dataset.train, dataset.validation, dataset.test
-    findings = [*_amount(train), *_light(train), *_still(validation, test), *_unlike(train, validation, test)]
+    findings = [*_amount(train), *_light(train), *_still(validation, test), *_unlike(dataset)]
     parts = [part for part in np.split(train, list(dataset.cuts[1:])) if len(part) > 1]
-    longest = max(parts, key=len)
+    longest = train if dataset.continuous else max(parts, key=len)
     share = max(evidence.camera_motion(part) for part in (longest, test) if len(part) > 1)
     if share >= _CAMERA_SHARE:
         advice = (
@@ -130,28 +130,33 @@ def _still(validation: Views, test: Views) -> list[Finding]:
     return findings
 
 
-def _unlike(train: Views, validation: Views, test: Views) -> list[Finding]:
-    usual, of_test = evidence.distances_from_span(train, evidence.some(test))
-    _, of_validation = evidence.distances_from_span(train, evidence.some(validation))
+def _unlike(dataset: Dataset) -> list[Finding]:
+    usual, of_test = evidence.distances_from_span(dataset.train, evidence.some(dataset.test))
+    _, of_validation = evidence.distances_from_span(dataset.train, dataset.validation)
     limit = max(_STRANGE_LEVELS, _STRANGE_TIMES * usual)
-    findings = []
-    for name, distances, consequence in (
-        ("validation", of_validation, "the twin is chosen and its gap calibrated on something else"),
-        ("test", of_test, "expect the measured quality to be low"),
-    ):
+
+    def finding(kind: str, name: str, distances: Floats, consequence: str) -> list[Finding]:
         share = float((distances > limit).mean())
         if share <= _STRANGE_SHARE:
-            continue
+            return []
         times = float(np.median(distances[distances > limit])) / max(usual, 1.0)
         what = (
-            f"{share:.0%} of the {name} part is unlike training, {times:.1f} times as far from what that spans "
+            f"{share:.0%} of {name} is unlike training, {times:.1f} times as far from what that spans "
             "as its own parts are from each other"
         )
         advice = (
             f"cut off what does not belong to the subject, or record longer so that training sees it; {consequence}"
         )
-        findings.append(Finding(f"{name}-unlike-training", what, times, advice))
-    return findings
+        return [Finding(kind, what, times, advice)]
+
+    findings = []
+    ranges = zip(dataset.validation_cuts, (*dataset.validation_cuts[1:], len(of_validation)), strict=True)
+    for block, (first, end) in zip(dataset.validation_blocks, ranges, strict=True):
+        name = f"the validation block {block}" if block else "the validation part"
+        consequence = "the twin is chosen on that too, and calibrated on the blocks that are like the others"
+        findings += finding("validation-unlike-training", name, of_validation[first:end], consequence)
+    consequence = "expect the measured quality to be low and the gap to be high there"
+    return [*findings, *finding("test-unlike-training", "the test part", of_test, consequence)]
 
 
 def _recipe_fits(train: Views, held: Views, *, moving: bool) -> list[Finding]:
@@ -219,18 +224,19 @@ def stage_of(start: Start, views: Views) -> Stage | None:
     return Stage(start.scene.plate, core, start.scene.pose, follow(views, start.states, start.scene.pose))
 
 
-def check_following(stage: Stage, test: Following | None = None) -> list[Finding]:
+def check_following(stage: Stage, held: Following | None = None, name: str = "the test part") -> list[Finding]:
     """Looks at how a moving subject was followed.
 
     Args:
         stage: What was learned of background and subject, and the training part.
-        test: Test views with their poses, to be judged instead; the training part when None.
+        held: Held-out views with their poses, to be judged instead; the training part when None.
+        name: What those are, for people.
     """
     masks = evidence.foregrounds(stage.train.views, stage.plate)
     regions = evidence.two_regions(masks)
     two = regions.share > _TWO_SHARE and regions.motion > _BOTH_MOVE
-    if test is not None:
-        return [] if two else _leaving("test", stage, test, masks)
+    if held is not None:
+        return [] if two else _leaving(name, stage, held, masks)
     findings = _background(stage)
     if two:
         what = f"{regions.share:.0%} of the training views show two separate regions of similar size that move"
@@ -239,7 +245,7 @@ def check_following(stage: Stage, test: Following | None = None) -> list[Finding
             "record one alone, or crop to it"
         )
         return [*findings, Finding("two-subjects", what, regions.share, advice)]
-    return [*findings, *_leaving("training", stage, stage.train, masks)]
+    return [*findings, *_leaving("the training part", stage, stage.train, masks)]
 
 
 def _background(stage: Stage) -> list[Finding]:
@@ -253,7 +259,7 @@ def _background(stage: Stage) -> list[Finding]:
 
 
 def _leaving(name: str, stage: Stage, followed: Following, known: evidence.Masks) -> list[Finding]:
-    """Judges a part of the recording by the foregrounds that the training views have."""
+    """Judges a part of the recording, named for people, by the foregrounds that the training views have."""
     masks = evidence.foregrounds(followed.views, stage.plate)
     usual = float(np.median(known.mean((1, 2))))
     amounts = masks.mean((1, 2))
@@ -264,34 +270,46 @@ def _leaving(name: str, stage: Stage, followed: Following, known: evidence.Masks
     cut = float((evidence.visible_shares(stage.core, followed.poses) < _HALF).mean())
     findings = []
     if gone > _LOST_SHARE:
-        what = f"the subject is not in the picture in {gone:.0%} of the {name} part"
+        what = f"the subject is not in the picture in {gone:.0%} of {name}"
         advice = "cut these parts out; a twin cannot say that its subject is gone, its gap will be high then"
         findings.append(Finding("leaves-the-picture", what, gone, advice))
     elif cut > _CUT_SHARE:
-        what = f"more than half of the subject is outside of the picture in {cut:.0%} of the {name} part"
+        what = f"more than half of the subject is outside of the picture in {cut:.0%} of {name}"
         advice = "move the camera back, or point it at where the subject is; what is not seen cannot be learned"
         findings.append(Finding("leaves-the-picture", what, cut, advice))
     if lost > _LOST_SHARE:
-        what = f"the subject is lost from sight in {lost:.0%} of the {name} part, though it is there"
+        what = f"the subject is lost from sight in {lost:.0%} of {name}, though it is there"
         advice = "record it moving more slowly or at more frames per second, or starting in the middle of the picture"
         findings.append(Finding("lost-from-sight", what, lost, advice))
     return findings
 
 
 def check_result(
-    test: Mapping[str, float], baseline: Mapping[str, float], mean_image: Mapping[str, float]
+    test: Mapping[str, float], baseline: Mapping[str, Any], mean_image: Mapping[str, Any]
 ) -> list[Finding]:
-    """Looks at what was measured on the test views; each argument has `psnr_db` and `ssim`.
+    """Looks at what was measured on the test views.
+
+    Each argument has `psnr_db` and `ssim`, the baseline its `method` and `bytes` as well.
 
     Args:
         test: Of the trained twin, in float.
-        baseline: Of registered principal components.
+        baseline: Of the best of what needs no network, whatever it costs.
         mean_image: Of the mean training view.
     """
     findings = []
-    compared = compare(test["psnr_db"], test["ssim"], baseline["psnr_db"], baseline["ssim"])
+    compared = compare(
+        test["psnr_db"],
+        test["ssim"],
+        baseline["psnr_db"],
+        baseline["ssim"],
+        baseline=baseline["method"],
+        rate_bytes=baseline["bytes"],
+    )
     if compared.worse:
-        advice = "train longer, or on more of the subject; until then the linear twin would serve better"
+        advice = (
+            "train longer, or on more of the subject; at the bytes that the twin takes itself, which are fewer, "
+            "conversion holds it against the same again"
+        )
         findings.append(
             Finding(
                 "worse-than-baseline", f"the twin is {compared.text}", test["psnr_db"] - baseline["psnr_db"], advice

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,8 +62,13 @@ class TwinTrainer(Protocol):
     def restore(self, path: Path) -> None:
         """Goes on from a checkpoint."""
 
-    def encode(self, views: Views) -> npt.NDArray[Any]:
-        """Returns the states of views in time order, as they are rendered, of shape (n, state length)."""
+    def encode(self, views: Views, cuts: Sequence[int] = ...) -> npt.NDArray[Any]:
+        """Returns the states of views in time order, as they are rendered, of shape (n, state length).
+
+        Args:
+            views: uint8 RGB of shape (n, size, size, 3).
+            cuts: Rows at which something else begins; the first one alone by default.
+        """
 
     def render(self, states: npt.NDArray[Any]) -> Views:
         """Returns the renderings of states, uint8 RGB of shape (n, size, size, 3)."""

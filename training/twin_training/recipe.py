@@ -23,16 +23,18 @@ _T = TypeVar("_T")
 class DataConfig:
     """How a subject becomes training, validation and test views.
 
-    A recording is cut into contiguous blocks, in time order, with gaps: neighbouring frames are nearly equal, and
-    interleaving them would measure memory instead of generalization. The rig is recorded once for each seed instead.
+    A recording is cut into contiguous blocks, in time order, with gaps: neighboring frames are nearly equal, and
+    interleaving them would measure memory instead of generalization. See `twin_training.splits`. The rig is recorded
+    once for each seed instead.
     """
 
     train_share: float = 0.7
-    """Share of a recording that is trained on, from its start, 0.3-0.9."""
+    """Share of a recording that is trained on, before the test, 0.3-0.9."""
     validation_share: float = 0.1
-    """Share after that, for calibration and for choosing, 0.05-0.3. The rest is the test."""
+    """Share before the test for calibration and for choosing, as blocks spread over it, 0.05-0.3; a short recording
+    gives up to a fifth. The rest, at the end, is the test."""
     gap_s: float = 2.0
-    """Seconds left out between the blocks, 0-60."""
+    """Seconds left out on both sides of a block, 0-60; less where a tenth of the recording would go into that."""
     max_frames: int = 6000
     """Most frames that are used of a recording, evenly thinned out, 240-100000."""
     fps: float = 0.0
@@ -205,10 +207,8 @@ class TrainConfig:
 class GateConfig:
     """What a conversion must reach, measured on the test views in int8."""
 
-    min_psnr_db: float = 20.0
-    """Least PSNR, dB."""
-    min_ssim: float = 0.6
-    """Least SSIM."""
+    max_baseline_loss_db: float = 0.1
+    """Most that what a subscriber sees may be worse than the best baseline at as many bytes, dB."""
     max_psnr_loss_db: float = 0.5
     """Most that int8 may lose to float, dB."""
     max_share_apart: float = 1e-5
@@ -432,8 +432,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "train.ema": (0, 0.9999),
     "train.seed": (0, 2**31 - 1),
     "train.checkpoint_every": (1, 1_000_000),
-    "gate.min_psnr_db": (0, 100),
-    "gate.min_ssim": (0, 1),
+    "gate.max_baseline_loss_db": (0, 100),
     "gate.max_psnr_loss_db": (0, 100),
     "gate.max_share_apart": (0, 1),
 }

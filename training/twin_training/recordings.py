@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,17 +17,20 @@ from twin_edge.errors import CameraEndedError, CameraTimeoutError, TrainingError
 from twin_edge.preprocess.view import Viewer
 from twin_training import evidence
 from twin_training.recipe import DataConfig, Recipe
+from twin_training.splits import LEAST_FRAMES, split
 
 RIG: Final = frozenset({"rig", "rig:"})
-_LEAST_FRAMES: Final = 60
 _READ_TIMEOUT_S: Final = 10.0
 _LEAST_VALIDATION: Final = 20
+_LEAST_USED: Final = 0.8
+"""Share of the fewest frames that is left when the gaps are taken out."""
 _EVEN: Final = 1.0
 _STILL: Final = 0.001
 _DEFAULT_FPS: Final = 30.0
 _LIVE_SEEDS: Final = 4
 _LIVE_FRAMES: Final = 100
 _LIVE_VIEWS: Final = 600
+_RIG_FPS: Final = 30.0
 
 Views = npt.NDArray[np.uint8]
 """Views in time order, uint8 RGB of shape (n, size, size, 3), 0-255."""
@@ -55,6 +57,17 @@ class Dataset:
     """Where in `live` something else begins."""
     following: Views | None = None
     """What a live camera shows after each view of `train`; None when that is the next one."""
+    validation_cuts: tuple[int, ...] = (0,)
+    """Where in `validation` a block begins: the next view does not follow the one before."""
+    validation_blocks: tuple[str, ...] = ("",)
+    """What each of those blocks is, for people: its time in the recording, or the rig's seed."""
+    test_cuts: tuple[int, ...] = (0,)
+    """Where in `test` something else begins; nowhere in a recording's."""
+    fps: float = _DEFAULT_FPS
+    """Frames per second of `validation` and `test`."""
+    continuous: bool = True
+    """Whether it is one recording, of which the cuts leave out seconds; else episodes of the rig, apart from each
+    other."""
 
     def to_train_on(self) -> tuple[Views, tuple[int, ...]]:
         """Returns all views to train on, in time order, and where in them something else begins."""
@@ -124,8 +137,24 @@ def _record_rig(recipe: Recipe, report: Report) -> Dataset:
     parts = (data.rig_validation_seeds, data.rig_test_seeds)
     validation, test = (views_of(part, data.rig_frames, data.rig_stride) for part in parts)
     live = views_of(live_seeds, live_frames, 1)
-    cuts = tuple(range(0, len(train), data.rig_frames))
-    return Dataset(train, validation, test, live, cuts, tuple(range(0, len(live), live_frames)), following)
+
+    def cuts(views: Views, frames: int = data.rig_frames) -> tuple[int, ...]:
+        return tuple(range(0, len(views), frames))
+
+    return Dataset(
+        train,
+        validation,
+        test,
+        live,
+        cuts(train),
+        cuts(live, live_frames),
+        following,
+        cuts(validation),
+        tuple(f"seed {seed}" for seed in data.rig_validation_seeds),
+        cuts(test),
+        _RIG_FPS / data.rig_stride,
+        continuous=False,
+    )
 
 
 def _read_all(subject: str, recipe: Recipe, report: Report) -> tuple[Views, float]:
@@ -170,26 +199,53 @@ def _views(subject: str, recipe: Recipe) -> Iterator[tuple[npt.NDArray[np.uint8]
 
 
 def _split(views: Views, fps: float, data: DataConfig) -> Dataset:
-    """Cuts a recording into contiguous blocks, in time order, with gaps between them."""
-    gap = min(round(data.gap_s * fps), len(views) // 20)
-    first = round(len(views) * data.train_share)
-    second = round(len(views) * (data.train_share + data.validation_share))
-    every = max(1, round(fps / data.fps)) if data.fps else 1
-    # The gaps are taken from the two long blocks: calibration has few frames as it is.
-    train, live = views[: first - gap], None
-    if every > 1:
-        live = train[max(0, len(train) - every * _LIVE_VIEWS) :: every]
-    return Dataset(train, views[first:second:every], views[second + gap :: every], live)
+    """Cuts a recording into training, validation blocks and test, with gaps between them; see `splits.split`."""
+    if len(views) < LEAST_FRAMES:
+        return Dataset(views, views[:0], views[:0])
+    parts = split(len(views), data.train_share, data.validation_share, round(data.gap_s * fps))
+    held = sum(end - start for start, end in parts.validation)
+    # Calibration needs its frames: of a short recording all are taken, whatever the rate.
+    every = max(1, min(round(fps / data.fps), held // _LEAST_VALIDATION)) if data.fps else 1
+    train, cuts = _joined(views, parts.train)
+    validation, validation_cuts = _joined(views, parts.validation, every)
+    live, live_cuts = _joined(views, _last(parts.train, every * _LIVE_VIEWS), every) if every > 1 else (None, (0,))
+    return Dataset(
+        train,
+        validation,
+        views[parts.test[0] : parts.test[1] : every],
+        live,
+        cuts,
+        live_cuts,
+        validation_cuts=validation_cuts,
+        validation_blocks=tuple(f"{start / fps:.1f} s to {end / fps:.1f} s" for start, end in parts.validation),
+        fps=fps / every,
+    )
+
+
+def _joined(views: Views, ranges: Sequence[tuple[int, int]], every: int = 1) -> tuple[Views, tuple[int, ...]]:
+    """Returns ranges of the views one after the other, every n-th view of each, and the rows at which each begins."""
+    parts = [views[start:end:every] for start, end in ranges]
+    starts = np.cumsum([0, *(len(part) for part in parts[:-1])])
+    return (parts[0] if len(parts) == 1 else np.concatenate(parts)), tuple(int(start) for start in starts)
+
+
+def _last(ranges: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int]]:
+    """Returns the last so many rows of ranges, as ranges."""
+    kept: list[tuple[int, int]] = []
+    for start, end in reversed(ranges):
+        if most > 0:
+            kept.insert(0, (max(start, end - most), end))
+            most -= end - start
+    return kept
 
 
 def _check(dataset: Dataset, subject: str, data: DataConfig) -> None:
     used = len(dataset.train) + len(dataset.validation) + len(dataset.test)
-    if used < _LEAST_FRAMES or len(dataset.validation) < _LEAST_VALIDATION:
+    if used < LEAST_FRAMES * _LEAST_USED or len(dataset.validation) < _LEAST_VALIDATION:
         rate = f" at {data.fps:g} a second" if data.fps else ""
-        least = max(4 * _LEAST_FRAMES, math.ceil(1.1 * _LEAST_VALIDATION / data.validation_share))
         raise TrainingError(
             f"{subject} has {used} usable frames, with {len(dataset.validation)} of them for calibration",
-            fix=f"record at least {least} frames{rate}, a minute of the subject doing all it does is better",
+            fix=f"record at least {LEAST_FRAMES} frames{rate}, a minute of the subject doing all it does is better",
         )
     if evidence.contrast(evidence.some(dataset.train, 100)).mean() < _EVEN:
         raise TrainingError(f"{subject} shows nothing but one even color", fix="check the camera, its lens and light")

@@ -65,6 +65,8 @@ class RunFolder:
     def write_dataset(self, dataset: Dataset) -> None:
         """Writes what conversion needs of the dataset: calibration views (of training), validation and test views.
 
+        Validation is several blocks: with it go the rows at which they begin and what each of them is, as with the test
+        the rows at which something else begins, and the frames per second of both.
         For the codec there are consecutive views as well, at the rate of a live camera (`live`) and as they were
         trained on (`paced`), with the rows at which something else begins.
 
@@ -76,7 +78,8 @@ class RunFolder:
         paced, paced_cuts = dataset.train[:_CODEC_FRAMES], [cut for cut in dataset.cuts if cut < _CODEC_FRAMES]
         if live is None:
             # The paced views are then those of a recording at a low frame rate.
-            live, live_cuts = dataset.train[-_CODEC_FRAMES:], (0,)
+            first = max(0, len(dataset.train) - _CODEC_FRAMES)
+            live, live_cuts = dataset.train[first:], (0, *(cut - first for cut in dataset.cuts if cut > first))
             paced, paced_cuts = dataset.train[::step], [0]
         buffer = io.BytesIO()
         np.savez(
@@ -88,6 +91,10 @@ class RunFolder:
             live_cuts=np.array(live_cuts),
             paced=paced,
             paced_cuts=np.array(paced_cuts),
+            validation_cuts=np.array(dataset.validation_cuts),
+            validation_blocks=np.array(dataset.validation_blocks),
+            test_cuts=np.array(dataset.test_cuts),
+            fps=np.array(dataset.fps),
             digest=np.array(dataset.digest()),
         )
         write_atomic(self.dataset, buffer.getvalue())

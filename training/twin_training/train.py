@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +17,8 @@ from twin_edge.files import write_atomic
 from twin_edge.pictures import labelled_rows
 from twin_edge.quality import psnr, ssim
 from twin_training.article.trainer import ArticleTrainer
-from twin_training.baseline import registered_pca
-from twin_training.diagnosis import Finding, check_following, check_recording, check_result, follow, stage_of
+from twin_training.baselines import best, rate_points
+from twin_training.diagnosis import Finding, Stage, check_following, check_recording, check_result, follow, stage_of
 from twin_training.loop import Progress, TwinTrainer
 from twin_training.networks import multiply_accumulates
 from twin_training.parts.trainer import PartsTrainer
@@ -31,8 +31,6 @@ from twin_training.trainer import Trainer
 _EVALUATED: Final = 200
 _SHOWN: Final = 8
 _HISTORY_EVERY: Final = 10
-_BASELINE_VALUES: Final = 64
-_BASELINE_LOSS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +115,11 @@ def train(
     run.write_dataset(dataset)
     run.write_models(trainer.encoder, trainer.generator)
     run.write_scene(trainer.scene)
-    test, baseline = evaluate(trainer, dataset.test), _baseline(recipe, dataset)
-    mean_image = _quality(dataset.test, _mean_images(dataset))
+    on_stage("baselines")
+    test, points = evaluate(trainer, dataset.test, dataset.test_cuts), rate_points(dataset)
+    baseline, mean_image = best(points).to_json(), points[0].to_json()
     if stage is not None:
-        known = {finding.kind for finding in findings}
-        tested = follow(dataset.test, trainer.encode(dataset.test), stage.spec)
-        tell([finding for finding in check_following(stage, tested) if finding.kind not in known])
+        tell(_held_following(stage, trainer, dataset, {finding.kind for finding in findings}))
     tell(check_result(test, baseline, mean_image))
     metrics = {
         "subject": os.path.basename(subject),  # noqa: PTH119 - a subject may be a URI
@@ -139,6 +136,7 @@ def train(
         "test": test,
         "mean_image_test": mean_image,
         "baseline_test": baseline,
+        "baselines": [point.to_json() for point in points],
         "warnings": [finding.to_json() for finding in findings],
         "history": history,
     }
@@ -146,6 +144,19 @@ def train(
     _write_pictures(run, trainer, dataset, history)
     run.checkpoint.unlink(missing_ok=True)
     return Outcome(finished=True, step=trainer.step, seconds=time.monotonic() - started, metrics=metrics)
+
+
+def _held_following(stage: Stage, trainer: TwinTrainer, dataset: Dataset, known: set[str]) -> list[Finding]:
+    """Returns what following looks like in each validation block and in the test, apart from kinds that are known."""
+    ranges = zip(dataset.validation_cuts, (*dataset.validation_cuts[1:], len(dataset.validation)), strict=True)
+    states = trainer.encode(dataset.validation, dataset.validation_cuts)
+    found = []
+    for block, (first, end) in zip(dataset.validation_blocks, ranges, strict=True):
+        held = follow(dataset.validation[first:end], states[first:end], stage.spec)
+        found += check_following(stage, held, f"the validation block {block}")
+    tested = follow(dataset.test, trainer.encode(dataset.test, dataset.test_cuts), stage.spec)
+    found += check_following(stage, tested)
+    return [finding for finding in found if finding.kind not in known]
 
 
 def _check_resumable(run: RunFolder) -> None:
@@ -164,14 +175,16 @@ def make_trainer(
         return ArticleTrainer(recipe, dataset.train)
     if recipe.model.family == "parts":
         return PartsTrainer(recipe, *dataset.to_train_on(), on_stage)
-    return Trainer(recipe, *dataset.to_train_on(), dataset.validation, on_stage)
+    return Trainer(
+        recipe, *dataset.to_train_on(), dataset.validation, on_stage, validation_cuts=dataset.validation_cuts
+    )
 
 
-def evaluate(trainer: TwinTrainer, views: Views) -> dict[str, float]:
+def evaluate(trainer: TwinTrainer, views: Views, cuts: Sequence[int] = (0,)) -> dict[str, float]:
     """Returns PSNR (dB) and SSIM of the float models on views, the latent rounded to int8 steps."""
     rows = evenly_rows(len(views), _EVALUATED)
     # All views are encoded: a moving subject is followed from one to the next.
-    return _quality(views[rows], trainer.render(trainer.encode(views)[rows]))
+    return _quality(views[rows], trainer.render(trainer.encode(views, cuts)[rows]))
 
 
 def evenly_rows(available: int, count: int) -> npt.NDArray[np.int64]:
@@ -185,21 +198,6 @@ def _quality(views: Views, renderings: Views) -> dict[str, float]:
         "ssim": round(float(np.mean([ssim(a, b) for a, b in zip(views, renderings, strict=True)])), 4),
         "frames": len(views),
     }
-
-
-def _baseline(recipe: Recipe, dataset: Dataset) -> dict[str, float]:
-    """Returns what registered principal components reach on the test views, no fewer than the latent has values."""
-    moving, latent = recipe.model.moving, max(_BASELINE_VALUES, recipe.model.latent)
-    parts = [part for part in np.split(dataset.train, list(dataset.cuts[1:])) if len(part)]
-    (point,) = registered_pca(
-        parts, [dataset.test], (latent,), losses=(_BASELINE_LOSS,), registered=moving, most_measured=_EVALUATED
-    )
-    return {"psnr_db": round(point.psnr_db, 3), "ssim": round(point.ssim, 4), "bytes": round(point.coded_bytes, 2)}
-
-
-def _mean_images(dataset: Dataset) -> Views:
-    mean = np.rint(dataset.train.mean(0, dtype=np.float64)).astype(np.uint8)
-    return np.broadcast_to(mean, dataset.test.shape)
 
 
 def _write_pictures(run: RunFolder, trainer: TwinTrainer, dataset: Dataset, history: list[dict[str, float]]) -> None:

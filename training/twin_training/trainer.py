@@ -45,6 +45,7 @@ class Trainer(TrainingLoop):
         validation: Views to choose by, in time order; the training views when None.
         on_stage: Told what of the closed form comes next.
         begun: Where to start from, if that is known already; it has to be of the same recipe and views.
+        validation_cuts: Where in the validation views a block begins.
 
     Attributes:
         encoder: Crops, float32 of 0 to 1, to pose change and latent of -1 to 1.
@@ -64,6 +65,7 @@ class Trainer(TrainingLoop):
         validation: Views | None = None,
         on_stage: Callable[[str], None] = lambda _stage: None,
         begun: start.Start | None = None,
+        validation_cuts: Sequence[int] = (0,),
     ) -> None:
         super().__init__(recipe)
         keras.utils.set_random_seed(recipe.train.seed)
@@ -96,6 +98,7 @@ class Trainer(TrainingLoop):
         self._best = [tf.Variable(variable, trainable=False) for variable in self._trained]
         self._best_score = tf.Variable(-1.0, trainable=False)
         self._judged = views if validation is None else validation
+        self._judged_cuts = tuple(cuts if validation is None else validation_cuts)
         # Without autograph: that would read this file when it traces a step, which may have changed since.
         self._draw_step = tf.function(self._draw_update, reduce_retracing=True, autograph=False)
         self._critic_step = tf.function(self._critic_update, reduce_retracing=True, autograph=False)
@@ -287,7 +290,7 @@ class Trainer(TrainingLoop):
         for variable, average in zip(self._trained, self._average, strict=True):
             variable.assign(average)
         rows = np.unique(np.linspace(0, len(self._judged) - 1, min(len(self._judged), _JUDGED)).round().astype(int))
-        renderings = self.render(self.encode(self._judged)[rows])
+        renderings = self.render(self.encode(self._judged, self._judged_cuts)[rows])
         score = float(np.mean([psnr(a, b) for a, b in zip(self._judged[rows], renderings, strict=True)]))
         if score > float(self._best_score):
             self._best_score.assign(score)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from twin_edge import strict_json
-from twin_edge.baseline import Comparison, compare
+from twin_edge.baseline import BASELINES, Comparison, compare
 from twin_edge.bundle import checks
 from twin_edge.errors import ManifestError
 from twin_edge.models.operators import Operator
@@ -29,6 +29,8 @@ MAX_FILE_BYTES = 32 * 1024 * 1024
 MAX_GRID = 64
 MOST_VALUES = 3 * 1024 * 1024
 """Most values along one side of a tensor: those of the largest view."""
+GAP_KINDS = 4
+"""Scores that the gap is the largest of: fine cells, coarse cells, means of coarse cells, sharpness."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -105,19 +107,26 @@ class PartsSpec:
 class GapCalibration:
     """What the residual of this twin looks like on frames of the subject that it has not seen in training.
 
-    The residual is averaged over the cells of a grid laid over the view; see `twin_edge.twin.gap`.
+    Residuals are those of the cells of a fine grid, of a coarse one of half as many rows and columns (as many where the
+    number is odd), of the means of the coarse cells, and the sharpness, in this order; see `twin_edge.twin.residual`.
     """
 
     rows: int
-    """Cells from top to bottom, 1-64; divides the view's height."""
+    """Fine cells from top to bottom, 1-64; divides the view's height."""
     columns: int
-    """Cells from left to right, 1-64; divides the view's width."""
+    """Fine cells from left to right, 1-64; divides the view's width."""
     mean: tuple[float, ...]
-    """Mean residual of each cell in normal frames, 0-255, row by row."""
+    """Mean of each residual in normal frames."""
     deviation: tuple[float, ...]
-    """Standard deviation of each cell's residual in normal frames, > 0, row by row."""
+    """Standard deviation of each residual in normal frames, > 0."""
+    centers: tuple[float, ...]
+    """Usual score of fine cells, coarse cells, means of coarse cells, and sharpness, in standard deviations."""
+    scales: tuple[float, ...]
+    """How far above that each of the four often is, > 0."""
     quantiles: tuple[float, ...]
-    """The raw score of normal frames at evenly spaced quantiles from 0 to 1, ascending."""
+    """The raw score of normal frames at evenly spaced ranks from 0 to 0.995, ascending."""
+    cell_limit: float
+    """Standardized residual that in 99 % of normal frames no cell exceeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,24 +145,43 @@ class Quality:
     """Mean SSIM of the deployed models, 0-1."""
     runtime_levels: int = 0
     """Most levels by which the same states rendered differently on the runtimes where it was made, 0-255."""
+    baseline: str = ""
+    """What needs no network and is best at `default_bytes`: `mean`, `pca` or `registered-pca`; empty where none was
+    measured."""
     baseline_psnr_db: float = 0.0
-    """Mean PSNR of registered principal components, as many as the latent has values, dB: what needs no network. 0
-    where it was not measured."""
+    """Mean PSNR of the baseline at `default_bytes`, dB; 0 where it was not measured."""
     baseline_ssim: float = 0.0
     """Mean SSIM of the same."""
     runtime_steps: int = 0
     """Most int8 steps by which the same views were encoded differently on those runtimes, 0-255; 0 for a moving
     subject: there one view starts from the one before it."""
 
+    default_psnr_db: float = 0.0
+    """Mean PSNR of what a subscriber sees, through the deployed models, the codec at its default level and the
+    renderer, dB; 0 where it was not measured."""
+    default_ssim: float = 0.0
+    """Mean SSIM of the same."""
+    default_bytes: float = 0.0
+    """Payload bytes a frame of the same, in packets of 250 ms."""
+    default_fps: float = 0.0
+    """Frames per second of the test frames that this was measured on: at a lower rate a frame takes more bytes."""
+
     @property
     def beats_baseline(self) -> bool:
-        """Whether the deployed models are at least as good as the baseline; True where that is not known."""
+        """Whether what a subscriber sees is at least as good as the baseline; True where that is not known."""
         return not self.against_baseline.worse
 
     @property
     def against_baseline(self) -> Comparison:
-        """The deployed models beside the baseline."""
-        return compare(self.int8_psnr_db, self.int8_ssim, self.baseline_psnr_db, self.baseline_ssim)
+        """What a subscriber sees beside the baseline at as many bytes."""
+        return compare(
+            self.default_psnr_db,
+            self.default_ssim,
+            self.baseline_psnr_db if self.baseline and self.default_psnr_db else 0.0,
+            self.baseline_ssim,
+            baseline=self.baseline,
+            rate_bytes=self.default_bytes,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +306,7 @@ class Manifest:
 
 TENSORS = ("encoder.input", "encoder.output", "generator.input", "generator.output")
 _REMAKE = "get the bundle again from where it was made, or make it again with twin-convert"
+_BASELINE = re.compile(f"(?:{'|'.join(BASELINES)})?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST_POSE = {"steps": (1e3, 1e3, 1.0, 0.1), "reach": (1e3, 1e3, 10.0, 1.0)}
 """Pixels, pixels, radians, logarithm: with every value of a state, magnifications then stay finite."""
@@ -353,23 +382,48 @@ def _operator(item: checks.Item) -> Operator:
 
 
 def _gap(item: checks.Item, view: ViewSpec) -> GapCalibration:
-    item.only("rows", "columns", "mean", "deviation", "quantiles")
+    item.only("rows", "columns", "mean", "deviation", "centers", "scales", "quantiles", "cell_limit")
     rows, columns = (item[key].whole(low=1, high=MAX_GRID) for key in ("rows", "columns"))
     if view.height % rows or view.width % columns:
         raise ManifestError("'gap' has a grid that does not divide the view")
-    cells = rows * columns
-    mean = [entry.number(low=0, high=255) for entry in item["mean"].list(least=cells, most=cells)]
-    deviation = [entry.number(low=1e-6, high=255) for entry in item["deviation"].list(least=cells, most=cells)]
-    quantiles = [entry.number(low=-1e6, high=1e6) for entry in item["quantiles"].list(least=2, most=1001)]
-    if sorted(quantiles) != quantiles:
+
+    def numbers(key: str, count: int, low: float, high: float, *, most: int | None = None) -> tuple[float, ...]:
+        entries = item[key].list(least=count, most=most or count)
+        return tuple(entry.number(low=low, high=high) for entry in entries)
+
+    count = residual_count(rows, columns)
+    quantiles = numbers("quantiles", 2, -1e6, 1e6, most=1001)
+    if list(quantiles) != sorted(quantiles):
         raise ManifestError("'gap.quantiles' do not ascend")
-    return GapCalibration(rows, columns, tuple(mean), tuple(deviation), tuple(quantiles))
+    return GapCalibration(
+        rows,
+        columns,
+        numbers("mean", count, -1e3, 1e3),
+        numbers("deviation", count, 1e-6, 1e3),
+        numbers("centers", GAP_KINDS, -1e6, 1e6),
+        numbers("scales", GAP_KINDS, 1e-6, 1e6),
+        quantiles,
+        item["cell_limit"].number(low=-1e6, high=1e6),
+    )
+
+
+def coarse_grid(rows: int, columns: int) -> tuple[int, int]:
+    """Returns rows and columns of the coarse grid of a fine one: half of each, or as many where that is odd."""
+    down, across = (cells // 2 if cells % 2 == 0 else cells for cells in (rows, columns))
+    return down, across
+
+
+def residual_count(rows: int, columns: int) -> int:
+    """Returns how many residuals there are on a fine grid: its cells, those of the coarse one twice, and sharpness."""
+    down, across = coarse_grid(rows, columns)
+    return rows * columns + 2 * down * across + 1
 
 
 def _quality(item: checks.Item) -> Quality:
     item.only(
-        "frames", "float_psnr_db", "float_ssim", "int8_psnr_db", "int8_ssim", "runtime_levels", "baseline_psnr_db",
-        "baseline_ssim", "runtime_steps",
+        "frames", "float_psnr_db", "float_ssim", "int8_psnr_db", "int8_ssim", "runtime_levels", "baseline",
+        "baseline_psnr_db", "baseline_ssim", "runtime_steps", "default_psnr_db", "default_ssim", "default_bytes",
+        "default_fps",
     )  # fmt: skip
     return Quality(
         frames=item["frames"].whole(low=1, high=10**9),
@@ -378,7 +432,12 @@ def _quality(item: checks.Item) -> Quality:
         int8_psnr_db=item["int8_psnr_db"].number(low=0, high=200),
         int8_ssim=item["int8_ssim"].number(low=-1, high=1),
         runtime_levels=item["runtime_levels"].whole(low=0, high=255),
+        baseline=item["baseline"].text(pattern=_BASELINE),
         baseline_psnr_db=item["baseline_psnr_db"].number(low=0, high=200),
         baseline_ssim=item["baseline_ssim"].number(low=-1, high=1),
         runtime_steps=item["runtime_steps"].whole(low=0, high=255),
+        default_psnr_db=item["default_psnr_db"].number(low=0, high=200),
+        default_ssim=item["default_ssim"].number(low=-1, high=1),
+        default_bytes=item["default_bytes"].number(low=0, high=1e6),
+        default_fps=item["default_fps"].number(low=0, high=1e6),
     )

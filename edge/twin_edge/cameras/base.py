@@ -24,6 +24,14 @@ class Frame:
     """Position in the source, from 0, counting frames that were dropped as well."""
     truth: Truth = field(default_factory=dict)
     """Known truth, from the rig only."""
+    source_s: float | None = None
+    """When it is in the source's own time, seconds from its beginning; None for a live camera, whose time is the
+    capture time. A file that is read as fast as possible has the same as one that is played."""
+
+    @property
+    def own_s(self) -> float:
+        """The frame's own time, seconds: in its source, else of its capture. Only differences have a meaning."""
+        return self.time_us / 1e6 if self.source_s is None else self.source_s
 
 
 class Camera(Protocol):

@@ -10,6 +10,7 @@ import cv2
 
 from twin_edge.cameras.base import Frame
 from twin_edge.cameras.opencv import grab, open_video, stated_fps
+from twin_edge.cameras.pacing import DEFAULT_FPS
 from twin_edge.errors import CameraEndedError, CameraError, CameraOpenError
 from twin_edge.images import Image
 
@@ -77,7 +78,8 @@ class VideoCamera:
             image = self._next(self._video)
             if image is None:
                 raise CameraError(f"{self._path} has no frames any more", fix="record or copy it again")
-        frame = Frame(image, time.time_ns() // 1000, self._index)
+        source_s = self._index / (self.fps or DEFAULT_FPS)
+        frame = Frame(image, time.time_ns() // 1000, self._index, source_s=source_s)
         self._index += 1
         self._in_pass += 1
         return frame

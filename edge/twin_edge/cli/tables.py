@@ -31,7 +31,13 @@ def print_inspection(inspection: Inspection) -> None:
         "parts": f"{manifest.parts.count}, seen at {manifest.parts.side}x{manifest.parts.side}" if manifest.parts else "none",
         "quality, float": f"PSNR {quality.float_psnr_db:.2f} dB, SSIM {quality.float_ssim:.4f}",
         "quality, int8": f"PSNR {quality.int8_psnr_db:.2f} dB, SSIM {quality.int8_ssim:.4f}",
-        "baseline": f"the twin is {quality.against_baseline.text}" if quality.baseline_psnr_db else "not measured",
+        "quality, default": (
+            f"PSNR {quality.default_psnr_db:.2f} dB, SSIM {quality.default_ssim:.4f} at {quality.default_bytes:.1f} B "
+            f"a frame, {quality.default_fps:.3g} frames a second, as a subscriber sees it"
+            if quality.default_psnr_db
+            else "not measured"
+        ),
+        "baseline": f"the twin is {quality.against_baseline.text}" if quality.baseline else "not measured",
         "measured on": f"{quality.frames} frames that training has not seen",
     }
     facts |= {

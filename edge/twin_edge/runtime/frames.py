@@ -106,10 +106,10 @@ class FrameWorker:
         self.sender.put(self._state, self.seq, self.time_us, time.monotonic())
         published = clock()
         rendered = end = np.nan
-        if self.schedule.is_due(time.monotonic()):
+        if self.schedule.is_due(frame.own_s):
             rendering = twin.render(self._state)
             rendered = clock()
-            self._take_gap(twin.compare(view, rendering).score, time.monotonic())
+            self._take_gap(twin.compare(view, rendering).score, frame.own_s, time.monotonic())
             end = clock()
             if self._on_rendered is not None:
                 self._on_rendered(frame, rendering)
@@ -142,10 +142,11 @@ class FrameWorker:
         self._following = False
         self.schedule.restart()
 
-    def _take_gap(self, gap: float, now_s: float) -> None:
+    def _take_gap(self, gap: float, own_s: float, now_s: float) -> None:
         self.measured += 1
-        in_sync = self.judge.judge(gap, now_s)
+        # By the frames' own time: how fast a file is read must not change what is found in it.
+        in_sync = self.judge.judge(gap, own_s)
         # What looks like nothing known may be the subject, lost: it is looked for from the start.
         self._following = in_sync
         self.recent_gap.add(gap, now_s)
-        self.schedule.measured(gap, now_s, in_sync=in_sync)
+        self.schedule.measured(gap, own_s, in_sync=in_sync)

@@ -53,16 +53,19 @@ class GapSchedule:
         self._measured_s = -np.inf
         self._calm = False
 
-    def is_due(self, now_s: float) -> bool:
-        """Returns whether to measure a frame; asked once for each, at a monotonic time in seconds."""
+    def is_due(self, own_s: float) -> bool:
+        """Returns whether to measure a frame; asked once for each, with its own time in seconds.
+
+        That of a live camera is of a clock that may be set back, and then the frame is due.
+        """
         self._skipped += 1
-        late = now_s - self._measured_s >= _GAP_AT_LATEST_S
+        late = not 0 <= own_s - self._measured_s < _GAP_AT_LATEST_S
         return not self._calm or late or self._skipped >= self._every
 
-    def measured(self, gap: float, now_s: float, *, in_sync: bool) -> None:
-        """Takes the gap of a frame, 0-1, and whether reality is where the twin is."""
+    def measured(self, gap: float, own_s: float, *, in_sync: bool) -> None:
+        """Takes the gap of a frame, 0-1, its own time in seconds, and whether reality is where the twin is."""
         self._skipped = 0
-        self._measured_s = now_s
+        self._measured_s = own_s
         self._calm = in_sync and gap < IN_SYNC_GAP
 
 
@@ -83,12 +86,13 @@ class SyncJudge:
         """Whether reality is where the twin is; true until something speaks against it."""
         return self._in_sync
 
-    def judge(self, gap: float, now_s: float) -> bool:
+    def judge(self, gap: float, own_s: float) -> bool:
         """Takes the gap of a frame.
 
         Args:
             gap: The score, 0-1.
-            now_s: Monotonic time, seconds.
+            own_s: The frame's own time, seconds, so that a file that is read fast comes out as one that is played. A
+                clock that was set back starts the second of calm anew.
 
         Returns:
             Whether reality is where the twin is.
@@ -96,11 +100,11 @@ class SyncJudge:
         self._strange.append(gap >= OUT_OF_SYNC_GAP)
         if gap >= IN_SYNC_GAP:
             self._calm_since_s = None
-        elif self._calm_since_s is None:
-            self._calm_since_s = now_s
+        elif self._calm_since_s is None or own_s < self._calm_since_s:
+            self._calm_since_s = own_s
         if self._in_sync:
             self._in_sync = sum(self._strange) < _STRANGE_FRAMES
-        elif self._calm_since_s is not None and now_s - self._calm_since_s >= _CALM_S:
+        elif self._calm_since_s is not None and own_s - self._calm_since_s >= _CALM_S:
             self._in_sync = True
             self._strange.clear()
         return self._in_sync

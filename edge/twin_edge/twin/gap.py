@@ -1,13 +1,13 @@
 """The reality gap: how unusual the difference between view and rendering is for this subject.
 
 A raw error says little: a shadow moves every pixel a bit, a missing needle a few pixels much, and both look alike in
-the mean. So the absolute residual is averaged over the cells of a grid, each cell is compared with what is normal for
-that very cell on frames that training has not seen, and the most unusual cells make the raw score. Its place among
-the scores of normal frames is the gap: 0.5 is an ordinary frame, 0.99 one that is stranger than 99 % of normal ones,
-and beyond the strangest normal frame it goes on rising towards 1.
+the mean. So what differs is measured cell by cell at two sizes, apart from light (`twin_edge.twin.residual`), each cell
+is compared with what is normal for that very cell on frames that training has not seen, and the most unusual cells make
+the raw score. Its place among the scores of normal frames is the gap: 0.5 is an ordinary frame, 0.99 one that is
+stranger than 99 % of normal ones, and beyond the strangest normal frame it goes on rising towards 1.
 
 The per-cell standardization is a diagonal Mahalanobis distance, as in PaDiM (Defard et al., arXiv 2011.08785) with a
-diagonal covariance, applied to residuals instead of features.
+diagonal covariance, applied to residuals instead of features. How it is calibrated: `twin_edge.twin.calibration`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from twin_edge.bundle.manifest import GapCalibration
+from twin_edge.bundle.manifest import GapCalibration, coarse_grid
 from twin_edge.images import Image
+from twin_edge.twin.residual import Floats, ResidualMeter
 
-ROWS: Final = 16
-COLUMNS: Final = 16
-"""The grid of a view whose sides are multiples of 16; see `grid_of`."""
-_TOP_FRACTION: Final = 1 / 16
-_QUANTILES: Final = 201
-_MIN_DEVIATION: Final = 0.25
-_NORMAL_SHARE: Final = 0.995
+NORMAL_SHARE: Final = 0.995
+"""Rank of the last quantile of a calibration: what is beyond is stranger than anything normal frames can tell."""
+_TOP: Final = (0.012, 0.02, 0.008)
+"""Share of the cells that make the score: of the fine ones, of the coarse ones, and of the means of coarse ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,10 @@ class Gap:
     score: float
     """Place among normal frames, 0-1: above 0.99 is stranger than 99 % of them."""
     raw: float
-    """Mean standardized residual of the most unusual cells, in standard deviations."""
+    """How far the most unusual cells are beyond what is usual for the most unusual cells, standardized."""
+    cells: npt.NDArray[np.float32]
+    """Where: the standardized residual of each fine cell, at the larger of both cell sizes, in standard deviations,
+    float32 of shape (rows, columns). Above `GapCalibration.cell_limit` a cell is not normal."""
 
 
 class GapMeter:
@@ -51,12 +52,18 @@ class GapMeter:
     """
 
     def __init__(self, calibration: GapCalibration, height: int, width: int) -> None:
-        self._mean = np.asarray(calibration.mean, np.float32)
-        self._inverse = 1 / np.asarray(calibration.deviation, np.float32)
-        self._grid = (calibration.columns, calibration.rows)
+        self._residual = ResidualMeter(height, width, (calibration.columns, calibration.rows))
+        self._norm = Norm(
+            np.asarray(calibration.mean, np.float32),
+            np.asarray(calibration.deviation, np.float32),
+            np.asarray(calibration.centers, np.float32),
+            np.asarray(calibration.scales, np.float32),
+            self._residual.parts,
+        )
+        self._shape = (calibration.rows, calibration.columns)
+        self._coarse = coarse_grid(calibration.rows, calibration.columns)
         self._quantiles = np.asarray(calibration.quantiles)
-        self._ranks = np.linspace(0, 1, len(self._quantiles))
-        self._difference: Image = np.zeros((height, width, 3), np.uint8)
+        self._ranks = np.linspace(0, NORMAL_SHARE, len(self._quantiles))
 
     def __call__(self, view: Image, rendering: Image) -> Gap:
         """Compares a view with its rendering.
@@ -65,101 +72,61 @@ class GapMeter:
             view: uint8 RGB of shape (height, width, 3).
             rendering: uint8 RGB of the same shape.
         """
-        cells = residual_cells(view, rendering, self._grid, self._difference)
-        raw = _raw_score(cells, self._mean, self._inverse)
-        return Gap(self._rank(raw), raw)
+        standardized = self._norm.standardize(self._residual(view, rendering))
+        raw = float(self._norm.raw(standardized).max())
+        return Gap(self._rank(raw), raw, self._map(standardized))
+
+    def _map(self, standardized: Floats) -> Floats:
+        fine, coarse, smooth = (standardized[part] for part in self._residual.parts)
+        wide = cv2.resize(
+            np.maximum(coarse, smooth).reshape(self._coarse), self._shape[::-1], interpolation=cv2.INTER_NEAREST
+        )
+        return np.asarray(np.maximum(fine.reshape(self._shape), wide), np.float32)
 
     def _rank(self, raw: float) -> float:
         highest = float(self._quantiles[-1])
         if raw <= highest:
-            return float(np.interp(raw, self._quantiles, self._ranks)) * _NORMAL_SHARE
-        # Nothing normal was ever this high: go on from there, so that a bigger gap still is a bigger number.
+            return float(np.interp(raw, self._quantiles, self._ranks))
+        # Nothing normal is ever this high: go on from there, so that a bigger gap still is a bigger number.
         spread = max(highest - float(self._quantiles[len(self._quantiles) // 2]), 1e-3)
-        return 1 - (1 - _NORMAL_SHARE) / (1 + (raw - highest) / spread)
+        return 1 - (1 - NORMAL_SHARE) / (1 + (raw - highest) / spread)
 
 
-def grid_of(height: int, width: int) -> tuple[int, int]:
-    """Returns the grid of a view: (columns, rows), each the most up to 16 that divides the view's side.
-
-    Args:
-        height: Rows of the view, at least 1.
-        width: Columns of the view, at least 1.
-    """
-    columns, rows = (
-        max(cells for cells in range(1, most + 1) if side % cells == 0)
-        for side, most in ((width, COLUMNS), (height, ROWS))
-    )
-    return columns, rows
-
-
-def residual_cells(
-    view: Image, rendering: Image, grid: tuple[int, int], buffer: Image | None = None
-) -> npt.NDArray[np.float32]:
-    """Returns the mean absolute residual of each cell.
+class Norm:
+    """What residuals are compared with.
 
     Args:
-        view: uint8 RGB of shape (height, width, 3).
-        rendering: uint8 RGB of the same shape.
-        grid: (columns, rows) of the grid; they divide width and height.
-        buffer: Where to put the difference image; a new array when None.
-
-    Returns:
-        float32 of shape (rows * columns,), 0-255.
+        mean: Mean of each residual in normal frames, float32 of shape (residuals,).
+        deviation: Its standard deviation there, > 0.
+        centers: What the four scores usually are, float32 of shape (4,): of fine cells, of coarse ones, of the means of
+            coarse ones, and of sharpness.
+        scales: How far above that they often are, > 0.
+        parts: Where the first three stand among the residuals.
     """
-    difference = cv2.absdiff(view, rendering, dst=buffer)
-    rows, columns = grid[1], grid[0]
-    height, width = difference.shape[:2]
-    # Sums of each cell in integers: exact, and without a float copy of the image. A row of cells first, because
-    # that reduction runs over whole rows of memory.
-    strips = difference.reshape(rows, height // rows, width * 3).sum(1, dtype=np.uint32)
-    sums = strips.reshape(rows, columns, width // columns * 3).sum(2, dtype=np.uint32)
-    means: npt.NDArray[np.float32] = (sums.reshape(-1) / (height // rows * (width // columns) * 3)).astype(np.float32)
-    return means
+
+    def __init__(
+        self, mean: Floats, deviation: Floats, centers: Floats, scales: Floats, parts: tuple[slice, slice, slice]
+    ) -> None:
+        self._mean, self._inverse = mean, 1 / deviation
+        self._centers, self._inverse_scales = centers, 1 / scales
+        self._parts = parts
+
+    def standardize(self, residuals: Floats) -> Floats:
+        """Returns residuals, float32 of shape (..., residuals), in standard deviations."""
+        return (residuals - self._mean) * self._inverse
+
+    def scores(self, standardized: Floats) -> Floats:
+        """Returns the mean of the most unusual standardized residuals of each kind, float32 of shape (..., 4)."""
+        kinds = [_top(standardized[..., part], share) for part, share in zip(self._parts, _TOP, strict=True)]
+        # A view that is blurred is as strange as one that is too sharp.
+        return np.stack([*kinds, np.abs(standardized[..., -1])], axis=-1)
+
+    def raw(self, standardized: Floats) -> Floats:
+        """Returns the scores beside what is usual for each, float32 of shape (..., 4)."""
+        return (self.scores(standardized) - self._centers) * self._inverse_scales
 
 
-def calibrate(
-    cells: npt.NDArray[np.float32],
-    trained: npt.NDArray[np.float32],
-    rows: int = ROWS,
-    columns: int = COLUMNS,
-) -> GapCalibration:
-    """Learns what is normal from residuals of normal frames.
-
-    Mean and deviation come from the even blocks of the unseen frames and from trained ones, which show the subject
-    wherever it goes; a short unseen part alone would find every other place strange. The quantiles come from the odd
-    blocks, so that the scores are those of frames that neither training nor the statistics have seen.
-
-    Args:
-        cells: Residuals of frames that training has not seen, in time order, float32 of shape (frames,
-            rows * columns), from `residual_cells`.
-        trained: Residuals of frames that training has seen, float32 of shape (any number, rows * columns).
-        rows: Cells from top to bottom.
-        columns: Cells from left to right.
-
-    Raises:
-        ValueError: There are fewer than 20 frames.
-    """
-    if len(cells) < 20:  # noqa: PLR2004
-        raise ValueError(f"{len(cells)} frames are too few to know what is normal; 20 are the least")
-    block = max(1, len(cells) // 20)
-    even = (np.arange(len(cells)) // block) % 2 == 0
-    known = np.concatenate([cells[even], trained])
-    mean = known.mean(0)
-    deviation = np.maximum(known.std(0), _MIN_DEVIATION)
-    raw = [_raw_score(row, mean, 1 / deviation) for row in cells[~even]]
-    quantiles = np.quantile(raw, np.linspace(0, 1, _QUANTILES))
-    return GapCalibration(
-        rows,
-        columns,
-        tuple(round(float(v), 3) for v in mean),
-        tuple(round(float(v), 3) for v in deviation),
-        tuple(round(float(v), 4) for v in np.maximum.accumulate(quantiles)),
-    )
-
-
-def _raw_score(
-    cells: npt.NDArray[np.float32], mean: npt.NDArray[np.float32], inverse: npt.NDArray[np.float32]
-) -> float:
-    standardized = (cells - mean) * inverse
-    top = max(1, round(len(cells) * _TOP_FRACTION))
-    return float(np.partition(standardized, len(cells) - top)[-top:].mean())
+def _top(values: Floats, share: float) -> Floats:
+    count = values.shape[-1]
+    top = max(1, round(count * share))
+    return np.asarray(np.partition(values, count - top, axis=-1)[..., count - top :].mean(-1), np.float32)

@@ -9,10 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from twin_edge.bundle import Bundle
 from twin_edge.errors import ConfigError, ConversionError
+from twin_edge.quality import psnr
+from twin_edge.runtime.sending import SendingConfig
+from twin_edge.twin import Twin
+from twin_edge.twin.codec import PacketWriter
 
 pytestmark = pytest.mark.training
 
@@ -72,14 +77,39 @@ def test_models_are_int8_inside_with_the_edges_of_the_design(bundle_path: Path) 
 
 def test_failed_gate_keeps_nothing(copied_run: Path, tmp_path: Path, environment: dict[str, str]) -> None:
     recipe = json.loads((copied_run / "recipe.json").read_text())
-    recipe["gate"]["min_psnr_db"] = 60.0
+    recipe["gate"]["max_baseline_loss_db"] = 0.1
     (copied_run / "recipe.json").write_text(json.dumps(recipe))
+    metrics = json.loads((copied_run / "metrics.json").read_text())
+    metrics["baselines"] = [{"method": "pca", "bytes": 0.0, "psnr_db": 60.0, "ssim": 0.99}]
+    (copied_run / "metrics.json").write_text(json.dumps(metrics))
     out = tmp_path / "bundles" / "quick.twin"
     done = convert(copied_run, "--out", str(out), environment=environment)
     assert done.returncode == 1
-    assert "the quality gate failed: PSNR is" in done.stderr
-    assert "60 are asked for" in done.stderr
+    assert "the quality gate failed: at " in done.stderr
+    assert "plain PCA draws 60.00 dB and the twin, as a subscriber sees it, " in done.stderr.replace("\n", " ")
     assert not out.parent.exists()
+
+
+def test_the_manifest_states_what_a_subscriber_sees(quick: Path, bundle_path: Path) -> None:
+    """Codes and renders the test views as a device and a subscriber do, without the converter."""
+    with np.load(quick / "runs" / "quick" / "dataset.npz") as saved:
+        test, cuts = saved["test"], set(saved["test_cuts"].tolist())
+    bundle = Bundle.open(bundle_path)
+    quality, twin = bundle.manifest.quality, Twin(bundle)
+    writer, packets = PacketWriter(1, 1, bundle.codec, batch_ms=250), []
+    writer.level = SendingConfig().quality
+    for row, view in enumerate(test):
+        time_us = round(row * 1e6 / quality.default_fps)
+        packets += writer.put(twin.encode(view), row, time_us, key=row in cuts)
+    packets += writer.flush()
+    seen = [twin.render(state) for packet in packets for state in packet.states]
+    assert len(seen) == len(test)
+    rows = np.linspace(0, len(test) - 1, min(200, len(test))).round().astype(int)
+    assert np.mean([psnr(test[row], seen[row]) for row in rows]) == pytest.approx(quality.default_psnr_db, abs=0.1)
+    payload = sum(len(packet.payload) for packet in packets) / len(test)
+    assert payload == pytest.approx(quality.default_bytes, rel=0.1)
+    assert quality.baseline in {"mean", "pca", "registered-pca"}
+    assert quality.default_psnr_db <= quality.int8_psnr_db + 0.1
 
 
 def test_full_disk_keeps_the_old_bundle(run_folder: Path, tmp_path: Path, environment: dict[str, str]) -> None:
@@ -139,20 +169,32 @@ def test_operators_too_new_are_refused_at_conversion() -> None:
 
 
 def test_runtimes_that_differ_fail_the_gate() -> None:
-    import numpy as np
-
-    from twin_converters.convert import _check_gate
     from twin_converters.measure import Measured
+    from twin_converters.quality import check_gate
     from twin_converters.run import Gate
     from twin_edge.bundle import Quality
 
     def measured(level: int) -> Measured:
         image = np.full((1, 8, 8, 3), level, np.uint8)
-        cells = np.zeros((1, 1), np.float32)
+        residuals = np.zeros((1, 1), np.float32)
         states = np.zeros((1, 1), np.int8)
-        return Measured("x", cells, cells, states, image, states, image, image, states, states, np.ones(1), 1.0)
+        return Measured(
+            "x",
+            residuals,
+            residuals,
+            states,
+            np.ones(1),
+            states,
+            image,
+            states,
+            image,
+            image,
+            states,
+            states,
+            np.ones(1),
+        )
 
-    gate, quality = Gate(10, 0.1, 0.5), Quality(1, 30, 0.9, 30, 0.9)
-    _check_gate(gate, quality, [measured(10), measured(12)], None)
+    gate, quality = Gate(0.5), Quality(1, 30, 0.9, 30, 0.9)
+    check_gate(gate, quality, [measured(10), measured(12)], None)
     with pytest.raises(ConversionError, match="differ by up to 3/255"):
-        _check_gate(gate, quality, [measured(10), measured(13)], None)
+        check_gate(gate, quality, [measured(10), measured(13)], None)

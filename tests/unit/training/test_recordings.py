@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,13 +35,27 @@ def numbered(count: int) -> list[np.ndarray]:
     return [(pattern + index * 200 / count).astype(np.uint8) for index in range(count)]
 
 
-def test_blocks_are_contiguous_and_apart(tmp_path: Path, recipe: Recipe) -> None:
+def brightness(views: np.ndarray) -> np.ndarray:
+    return views.mean(axis=(1, 2, 3))
+
+
+def test_blocks_are_spread_and_apart(tmp_path: Path, recipe: Recipe) -> None:
     dataset = record(write_video(tmp_path / "clip.avi", numbered(400)), recipe)
-    order = [views.mean(axis=(1, 2, 3)) for views in (dataset.train, dataset.validation, dataset.test)]
     step = 200 / 400
-    for earlier, later in itertools.pairwise(order):
-        assert later.min() - earlier.max() > 15 * step  # the gap: 1 s is 20 frames
-    assert len(dataset.train) + len(dataset.validation) + len(dataset.test) == 400 - 2 * 20
+    train, validation, test = (brightness(views) for views in (dataset.train, dataset.validation, dataset.test))
+    assert len(dataset.validation_cuts) == len(dataset.validation_blocks) == 5
+    parts = np.split(validation, dataset.validation_cuts[1:])
+    for part in parts:
+        assert np.diff(part).mean() == pytest.approx(step, rel=0.3)
+        # The gap: 1 s would be 20 frames, a tenth of the recording leaves 3.
+        assert np.abs(train[:, np.newaxis] - part).min() > 1.9 * step
+    assert np.ptp([part.mean() for part in parts]) > 0.6 * np.ptp(train)
+    assert test.min() - max(train.max(), validation.max()) > 15 * step
+    # Nothing that is trained on comes after the last block, as nothing does after the test.
+    assert parts[-1].min() > train.max()
+    assert dataset.validation_blocks[-1].startswith("14.")
+    leaps = np.flatnonzero(np.diff(train) > 4 * step) + 1
+    assert dataset.cuts == (0, *leaps)
 
 
 def test_long_recordings_are_thinned_out_evenly(tmp_path: Path, recipe: Recipe) -> None:
@@ -50,9 +63,17 @@ def test_long_recordings_are_thinned_out_evenly(tmp_path: Path, recipe: Recipe) 
     dataset = record(write_video(tmp_path / "clip.avi", numbered(1500)), few)
     total = len(dataset.train) + len(dataset.validation) + len(dataset.test)
     assert 110 <= total <= 240
-    brightness = dataset.train.mean(axis=(1, 2, 3))
-    whole = np.polyfit(np.arange(len(brightness)), brightness, 1)
-    assert np.abs(np.polyval(whole, np.arange(len(brightness))) - brightness).max() < 3
+    for part in np.split(brightness(dataset.train), dataset.cuts[1:]):
+        steps = np.diff(part)
+        assert steps.max() - steps.min() < 1.5
+
+
+def test_a_clip_of_four_seconds_can_be_trained_on(tmp_path: Path) -> None:
+    clip = write_video(tmp_path / "clip.avi", numbered(120), fps=30.0)
+    dataset = record(clip, load_recipe("face"))
+    assert (len(dataset.validation), dataset.fps) == (24, 30.0)
+    assert len(dataset.train) > 45
+    assert len(dataset.test) == 30
 
 
 def test_rig_seeds_are_apart(recipe: Recipe) -> None:
@@ -96,11 +117,18 @@ def test_a_lower_rate_thins_out_what_is_measured_and_keeps_what_is_trained(tmp_p
     whole = record(clip, recipe)
     slower = record(clip, replace(recipe, data=replace(recipe.data, fps=10.0)))
     np.testing.assert_array_equal(slower.train, whole.train)
-    np.testing.assert_array_equal(slower.validation, whole.validation[::2])
+    for lean, full in zip(
+        np.split(slower.validation, slower.validation_cuts[1:]),
+        np.split(whole.validation, whole.validation_cuts[1:]),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(lean, full[::2])
+    assert (whole.fps, slower.fps) == (20, 10)
     np.testing.assert_array_equal(slower.test, whole.test[::2])
     assert whole.live is None
     assert slower.live is not None
-    assert np.diff(slower.live.mean(axis=(1, 2, 3))).mean() == pytest.approx(2 * 200 / 600, rel=0.2)
+    for part in np.split(brightness(slower.live), slower.live_cuts[1:]):
+        assert np.diff(part).mean() == pytest.approx(2 * 200 / 600, rel=0.2)
 
 
 def test_rig_says_where_something_else_begins(recipe: Recipe) -> None:
@@ -109,3 +137,5 @@ def test_rig_says_where_something_else_begins(recipe: Recipe) -> None:
     assert dataset.cuts == (0, 30, 60)
     assert dataset.live is not None
     assert dataset.live_cuts == (0, 30, 60)
+    assert (dataset.validation_cuts, dataset.validation_blocks, dataset.test_cuts) == ((0,), ("seed 4",), (0,))
+    assert (dataset.fps, dataset.continuous) == (15.0, False)

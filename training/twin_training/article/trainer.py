@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import keras
@@ -89,7 +90,7 @@ class ArticleTrainer(TrainingLoop):
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
 
-    def encode(self, views: Views) -> npt.NDArray[np.float32]:
+    def encode(self, views: Views, cuts: Sequence[int] = (0,)) -> npt.NDArray[np.float32]:  # noqa: ARG002 - stills
         """Returns the latents of views, rounded to int8 steps as the device does, float32 of shape (n, latent)."""
         inputs = _without_color(views).astype(np.float32) / 255
         parts = [

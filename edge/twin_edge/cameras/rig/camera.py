@@ -146,7 +146,7 @@ class RigCamera:
         else:
             self._rig.step()
         image = self._rig.draw()
-        return Frame(image, time.time_ns() // 1000, self._rig.index, self._rig.truth())
+        return Frame(image, time.time_ns() // 1000, self._rig.index, self._rig.truth(), self._rig.t_s)
 
     def close(self) -> None:
         """Closes the camera; see `Camera.close`."""

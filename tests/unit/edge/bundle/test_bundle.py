@@ -148,7 +148,7 @@ def test_a_bomb_is_not_unpacked(bundle: Bundle) -> None:
 
 def test_unknown_schema(bundle: Bundle) -> None:
     tree = json.loads(_manifest_bytes(bundle)) | {"schema": 99}
-    with pytest.raises(ManifestError, match="schema 99, this release reads schema 2: upgrade twin-edge"):
+    with pytest.raises(ManifestError, match="schema 99, this release reads schema 3: upgrade twin-edge"):
         Bundle.from_bytes(rezipped(bundle, **{MANIFEST: json.dumps(tree).encode()}))
 
 
@@ -165,6 +165,10 @@ def test_unknown_schema(bundle: Bundle) -> None:
         (("gap", "rows"), 7),
         (("gap", "quantiles"), [3, 2, 1]),
         (("gap", "mean"), [1.0]),
+        (("gap", "deviation"), [0.0]),
+        (("gap", "scales"), [1.0, 1.0, 1.0, 0.0]),
+        (("gap", "centers"), [1.0, 1.0, 1.0]),
+        (("gap", "cell_limit"), "high"),
         (("files", "encoder.tflite", "size"), -1),
         (("tensors", "encoder.input", "shape"), [1, 99999, 3]),
         (("quality", "frames"), "many"),
@@ -172,6 +176,10 @@ def test_unknown_schema(bundle: Bundle) -> None:
         (("quality", "runtime_steps"), -1),
         (("operators", "encoder.tflite"), []),
         (("quality", "baseline_psnr_db"), -1),
+        (("quality", "baseline"), "magic"),
+        (("quality", "default_psnr_db"), 201),
+        (("quality", "default_bytes"), -0.5),
+        (("quality", "default_fps"), None),
         (("pose",), {"steps": [1, 1, 1], "reach": [1, 1, 1, 1]}),
         (("pose",), []),
         (("state", "pose"), ["tx", "ty", "rotation", "log_scale"]),

@@ -39,6 +39,30 @@ def test_one_high_frame_starts_the_second_again():
     assert not any(feed(judge, ([0.5] * 29 + [0.96]) * 5, 1.0))
 
 
+def test_what_is_found_in_a_file_does_not_depend_on_how_fast_it_is_read():
+    """The frames' own time counts: nobody says here how long it took between them."""
+    gaps = [0.5] * 10 + [0.999] * 10 + [0.5] * 40
+    found = feed(SyncJudge(), gaps)
+    assert found == [True] * 14 + [False] * 36 + [True] * 10
+    # Ten frames a second are calm for as long, so for fewer frames.
+    judge = SyncJudge()
+    slow = [judge.judge(gap, number / 10) for number, gap in enumerate(gaps)]
+    assert slow.count(False) == 16
+
+
+def test_a_clock_that_is_set_back_starts_the_second_again():
+    judge = SyncJudge()
+    feed(judge, [0.999] * 8, 1000.0)
+    assert not any(feed(judge, [0.5] * 20, 1000.5))
+    back = feed(judge, [0.5] * 40, 10.0)
+    assert not any(back[:29])
+    assert back[-1]
+    schedule = GapSchedule(100)
+    schedule.measured(0.1, 1000.0, in_sync=True)
+    assert not schedule.is_due(1000.1)
+    assert schedule.is_due(10.0)
+
+
 def test_recent_gap_is_the_median_of_a_second():
     recent = RecentGap()
     assert recent.median(0.0) is None
