@@ -21,7 +21,7 @@ from twin_edge.models.operators import Operator
 from twin_edge.models.pose import POSE_VALUES, PoseSpec
 from twin_edge.preprocess.view import ViewSpec
 
-SCHEMA = 2
+SCHEMA = 3
 MAX_MANIFEST_BYTES = 256 * 1024
 MAX_STATE_BYTES = 1024
 MAX_FILE_BYTES = 32 * 1024 * 1024

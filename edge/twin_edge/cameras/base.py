@@ -24,6 +24,8 @@ class Frame:
     """Position in the source, from 0, counting frames that were dropped as well."""
     truth: Truth = field(default_factory=dict)
     """Known truth, from the rig only."""
+    source_s: float | None = None
+    """When it is by the source's own clock, seconds from its start, growing; None for a live camera."""
 
 
 class Camera(Protocol):

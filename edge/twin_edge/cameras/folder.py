@@ -103,7 +103,8 @@ class FolderCamera:
             image = self._seek()
             if image is None:
                 raise CameraError(f"no image in {self._folder} can be read any more", fix="put the files back")
-        return Frame(image, time.time_ns() // 1000, self._passed + self._place - 1)
+        index = self._passed + self._place - 1
+        return Frame(image, time.time_ns() // 1000, index, source_s=index / (self.fps or DEFAULT_FPS))
 
     def close(self) -> None:
         """Forgets the listing; see `Camera.close`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import cv2
 
 from twin_edge.cameras.base import Frame
 from twin_edge.cameras.opencv import grab, open_video, stated_fps
+from twin_edge.cameras.pacing import DEFAULT_FPS
 from twin_edge.errors import CameraEndedError, CameraError, CameraOpenError
 from twin_edge.images import Image
 
@@ -19,7 +21,9 @@ _COMPLETE_SHARE = 0.9
 
 
 class VideoCamera:
-    """A video file; frame times are those of reading, as with a device.
+    """A video file, turned as its metadata says; frame times are those of reading, as with a device.
+
+    `Frame.source_s` is when a frame is shown, which is not its number divided by the rate where the rate varies.
 
     Args:
         path: The file.
@@ -37,11 +41,15 @@ class VideoCamera:
         self._first: Image | None = None
         self._in_pass = 0
         self._index = 0
+        self._began_s = 0.0
+        self._first_s = 0.0
+        self._source_s = 0.0
 
     def open(self) -> None:
         """Opens the file and decodes its first frame; see `Camera.open`."""
         self.close()
         self._index = 0
+        self._began_s = 0.0
         self._rewind()
 
     def _rewind(self) -> None:
@@ -56,6 +64,7 @@ class VideoCamera:
         video = open_video(str(self._path.resolve()), _file_backend())
         if video is None:
             raise CameraOpenError(f"{self._path} is not a video that OpenCV can read", fix="convert it to H.264 MP4")
+        video.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # Off in some releases.
         first = grab(video, str(self._path))
         if first is None:
             video.release()
@@ -73,11 +82,13 @@ class VideoCamera:
             if not self._loop:
                 raise CameraEndedError(f"{self._path} has ended", fix="add ?loop=1 to play it for ever")
             self.close()
+            self._began_s = self._source_s + 1 / (self.fps or DEFAULT_FPS)
             self._rewind()
             image = self._next(self._video)
             if image is None:
                 raise CameraError(f"{self._path} has no frames any more", fix="record or copy it again")
-        frame = Frame(image, time.time_ns() // 1000, self._index)
+        self._source_s = self._time_of(self._video)
+        frame = Frame(image, time.time_ns() // 1000, self._index, source_s=self._source_s)
         self._index += 1
         self._in_pass += 1
         return frame
@@ -87,6 +98,14 @@ class VideoCamera:
             image, self._first = self._first, None
             return image
         return grab(video, str(self._path))
+
+    def _time_of(self, video: cv2.VideoCapture) -> float:
+        """When the frame just decoded is shown, seconds; counted on where the file does not say."""
+        if self._in_pass == 0:
+            self._first_s = _stated_s(video)
+            return self._began_s
+        stated_s = self._began_s + _stated_s(video) - self._first_s
+        return stated_s if stated_s > self._source_s else self._source_s + 1 / (self.fps or DEFAULT_FPS)
 
     def _check_complete(self, video: cv2.VideoCapture) -> None:
         """Tells the end of a file from a place where it breaks off.
@@ -110,6 +129,11 @@ class VideoCamera:
         if self._video is not None:
             self._video.release()
         self._video = self._first = None
+
+
+def _stated_s(video: cv2.VideoCapture) -> float:
+    stated_s = video.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
+    return stated_s if math.isfinite(stated_s) else 0.0
 
 
 def _file_backend() -> int:

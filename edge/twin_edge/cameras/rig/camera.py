@@ -146,7 +146,8 @@ class RigCamera:
         else:
             self._rig.step()
         image = self._rig.draw()
-        return Frame(image, time.time_ns() // 1000, self._rig.index, self._rig.truth())
+        index = self._rig.index
+        return Frame(image, time.time_ns() // 1000, index, self._rig.truth(), index / self._config.fps)
 
     def close(self) -> None:
         """Closes the camera; see `Camera.close`."""

@@ -148,7 +148,7 @@ def test_a_bomb_is_not_unpacked(bundle: Bundle) -> None:
 
 def test_unknown_schema(bundle: Bundle) -> None:
     tree = json.loads(_manifest_bytes(bundle)) | {"schema": 99}
-    with pytest.raises(ManifestError, match="schema 99, this release reads schema 2: upgrade twin-edge"):
+    with pytest.raises(ManifestError, match="schema 99, this release reads schema 3: upgrade twin-edge"):
         Bundle.from_bytes(rezipped(bundle, **{MANIFEST: json.dumps(tree).encode()}))
 
 
@@ -158,6 +158,14 @@ def test_unknown_schema(bundle: Bundle) -> None:
         (("name",), "../x"),
         (("view", "height"), 0),
         (("view", "resize_mode"), "stretch"),
+        (("view", "region"), [0, 0, 1]),
+        (("view", "region"), [0, 0, 1, True]),
+        (("view", "region"), [0.5, 0, 0.6, 1]),
+        (("view", "region"), [0, 0, 0.001, 1]),
+        (("view", "region"), [-0.1, 0, 1, 1]),
+        (("view", "region"), [0, 0, 1e999, 1]),
+        (("view", "region"), [10**400, 0, 1, 1]),
+        (("view", "region"), {"x": 0}),
         (("state", "latent"), 0),
         (("state", "scale"), float("inf")),
         (("state", "scale"), True),
