@@ -25,20 +25,27 @@ _MARGIN: Final = 9
 _INPAINTED: Final = 4
 _CLOSING: Final = 7
 _INSIDE: Final = 250
+_RELIABLE: Final = 0.3
+"""A pixel that is free in this share of the views has a median that can be trusted."""
+_LEAST_SEEN: Final = 0.05
+_MOST_GAIN: Final = 3.0
+_SEAM: Final = 2.0
 
 Masks = npt.NDArray[np.uint8]
 """One mask for each view, uint8 of shape (n, size, size), 0-255."""
 
 
-def learn_plate(views: Views, poses: list[Pose]) -> Image:
+def learn_plate(views: Views, poses: list[Pose], empty: Image | None = None) -> Image:
     """Returns the plate: what is behind the subject, uint8 RGB of shape (size, size, 3).
 
     Each pixel is the median of those views in which the subject is elsewhere; what it always hides is painted in from
-    around it (Telea, "An image inpainting technique based on the fast marching method", 2004).
+    around it (Telea, "An image inpainting technique based on the fast marching method", 2004), or seen in a picture of
+    the scene without it, brought to the light of the views.
 
     Args:
         views: uint8 RGB of shape (n, size, size, 3).
         poses: Where the subject is in each.
+        empty: The scene without the subject, uint8 RGB of shape (size, size, 3); None when it is not known.
     """
     every = max(1, len(views) // _MOST_SAMPLES)
     views, poses = views[::every], poses[::every]
@@ -54,8 +61,29 @@ def learn_plate(views: Views, poses: list[Pose]) -> Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # Pixels that are always hidden have no median.
         plate = np.nan_to_num(np.nanmedian(free, axis=0)).astype(np.uint8)
+    if empty is not None:
+        return _filled_from(empty, plate, (hidden == 0).mean(0))
     unknown = np.where((hidden == 0).mean(0) < _LEAST_FREE, np.uint8(255), np.uint8(0))
     return np.asarray(cv2.inpaint(plate, unknown, _INPAINTED, cv2.INPAINT_TELEA), np.uint8)
+
+
+def _filled_from(empty: Image, plate: Image, free: npt.NDArray[np.float64]) -> Image:
+    """Returns the plate where the subject is elsewhere often enough, and the empty scene where it is not.
+
+    Args:
+        empty: The scene without the subject, uint8 RGB of shape (size, size, 3).
+        plate: What was learned, of that shape.
+        free: In which share of the views the subject does not hide each pixel, shape (size, size).
+    """
+    seen = free >= _RELIABLE
+    scene = empty.astype(np.float32)
+    if seen.mean() >= _LEAST_SEEN:
+        gains = np.median(plate[seen].astype(np.float32) / np.maximum(scene[seen], 1), axis=0)
+        scene *= np.clip(gains, 1 / _MOST_GAIN, _MOST_GAIN)
+    # A soft edge: what light does to both is not quite the same.
+    weight = cv2.GaussianBlur(seen.astype(np.float32), (0, 0), _SEAM) * seen
+    mixed = plate * weight[..., np.newaxis] + scene * (1 - weight[..., np.newaxis])
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
 
 
 def warp_to_canvas(images: npt.NDArray[np.uint8], poses: list[Pose], *, continued: bool = True) -> Views:

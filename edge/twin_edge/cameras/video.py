@@ -28,6 +28,9 @@ class VideoCamera:
     Args:
         path: The file.
         loop: Start again at its end, for ever.
+
+    Attributes:
+        rotation: Degrees by which its metadata say that it is turned, clockwise; known when it is open.
     """
 
     live = False
@@ -35,6 +38,7 @@ class VideoCamera:
     def __init__(self, path: Path, *, loop: bool = False) -> None:
         self.uri = f"file:{path}" + ("?loop=1" if loop else "")
         self.fps: float | None = None
+        self.rotation = 0
         self._path = path
         self._loop = loop
         self._video: cv2.VideoCapture | None = None
@@ -71,6 +75,7 @@ class VideoCamera:
             raise CameraOpenError(f"{self._path} has no frame that can be decoded", fix="record or copy it again")
         self._video, self._first, self._in_pass = video, first, 0
         self.fps = stated_fps(video)
+        self.rotation = int(video.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
 
     def read(self, timeout_s: float) -> Frame:  # noqa: ARG002 - a file never keeps anyone waiting
         """Decodes the next frame; see `Camera.read`."""
