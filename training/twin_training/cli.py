@@ -58,7 +58,7 @@ def command(
         str,
         typer.Option(
             metavar="REGION",
-            help="auto, whole, or x,y,width,height: pixels, or fractions of the frame. Default: the recipe's, else auto.",
+            help="auto, whole, or x,y,width,height: pixels, or fractions. Default: the recipe's, else auto.",
             show_default=False,
         ),
     ] = "",

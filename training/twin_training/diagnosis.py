@@ -114,7 +114,7 @@ def check_shown(share: float) -> list[Finding]:
     if share >= _LEAST_SHOWN:
         return []
     what = f"the view shows {share:.0%} of the places where something moves, the others are cut off"
-    advice = "give --region for what matters, or a recipe with `resize_mode = \"fit-longest\"` for all of it"
+    advice = 'give --region for what matters, or a recipe with `resize_mode = "fit-longest"` for all of it'
     return [Finding("motion-cut-off", what, share, advice)]
 
 

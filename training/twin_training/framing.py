@@ -87,10 +87,15 @@ def content_box(frames: npt.NDArray[np.uint8]) -> Box:
     gray = frames.max(-1)
     rows, columns = gray.shape[1:]
     # Compression leaves a few lighter pixels in bars: not the brightest one counts.
-    along_rows = np.percentile(np.percentile(gray, _ALWAYS, axis=2), _ALWAYS, axis=0)
-    along_columns = np.percentile(np.percentile(gray, _ALWAYS, axis=1), _ALWAYS, axis=0)
-    top, bottom = _bar(along_rows), _bar(along_rows[::-1])
-    left, right = _bar(along_columns), _bar(along_columns[::-1])
+    (top, bottom), (left, right) = (
+        [
+            _bar(brightest[::turn], usual[::turn])
+            for brightest in [np.percentile(np.percentile(gray, _ALWAYS, axis=axis), _ALWAYS, axis=0)]
+            for usual in [np.median(gray.mean(0), axis=axis - 1)]
+            for turn in (1, -1)
+        ]
+        for axis in (2, 1)
+    )
     if top + bottom >= rows or left + right >= columns:
         return Box(0, 0, columns, rows)
     return Box(left, top, columns - left - right, rows - top - bottom)
@@ -109,10 +114,15 @@ def motion_map(frames: npt.NDArray[np.uint8]) -> Floats:
     across, down = (cv2.Sobel(usual, cv2.CV_32F, *order, ksize=3, scale=1 / 8).max(-1) for order in ((1, 0), (0, 1)))
     edges = _EDGE_SHIFT * cv2.dilate(np.hypot(across, down), np.ones((3, 3), np.uint8))
     light = _Light(usual)
-    apart = np.stack([np.abs(frame / light(frame) - usual).max(-1) for frame in frames])
+    apart = np.stack([_apart(frame, usual, light(frame)) for frame in frames])
     noise = float(np.median(apart[:: max(1, len(apart) // 40)]))
     threshold = max(_LEAST_LEVELS, _OVER_NOISE * noise) + edges
     return np.asarray((apart > threshold).mean(0), np.float32)
+
+
+def _apart(frame: npt.NDArray[np.uint8], usual: Floats, gain: Floats) -> Floats:
+    """Returns how far a frame is from the usual one in its light, levels of that one; what is overexposed is alike."""
+    return np.asarray((np.abs(frame - np.minimum(usual * gain, 255)) / np.maximum(gain, 1)).max(-1), np.float32)
 
 
 class _Light:
@@ -249,16 +259,22 @@ def _clamped(value: float, low: int, room: int) -> int:
     return int(min(max(round(value), low), low + room))
 
 
-def _bar(brightest: npt.NDArray[np.float64]) -> int:
-    """Returns how many entries at the beginning are a black bar."""
+def _bar(brightest: npt.NDArray[np.float64], usual: npt.NDArray[np.float64]) -> int:
+    """Returns how many rows (or columns) at the beginning are a black bar.
+
+    Args:
+        brightest: The brightest that each row gets, a few pixels and frames apart.
+        usual: How bright each row usually is in its middle.
+    """
     light = np.flatnonzero(brightest > _BLACK)
     if not len(light):
         return 0
     length = int(light[0])
     if length < max(2, _LEAST_BAR * len(brightest)):
         return 0
-    inside, outside = brightest[: max(1, length - 1)].max(), brightest[length : length + 3].max()
-    if outside - inside < _LEAST_EDGE:
+    outside = brightest[length : length + 3].max()
+    # All along it, not only where something light happens to be.
+    if usual[length : length + 3].max() - usual[: max(1, length - 1)].max() < _LEAST_EDGE:
         return 0
     # The row on the edge is a mixture of both where frames were made smaller.
     return length + (1 if brightest[length] < outside - _LEAST_EDGE else 0)

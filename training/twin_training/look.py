@@ -1,4 +1,4 @@
-"""A look at a subject before anything is trained: a frame with the region, where something moves, and what was found."""
+"""A look at a subject before anything is trained: a frame with the region, what moves, and what was found."""
 
 from __future__ import annotations
 
@@ -70,6 +70,7 @@ class Looked:
         """What was found, a line each."""
         seen, framing = self.survey, self.framing
         stated = f", {seen.stated_fps:.4g} stated" if _differs(seen.stated_fps, seen.fps) else ""
+        rate = f"{seen.fps:.4g} a second{stated}"
         turned = f", turned by {seen.rotation} degrees as its metadata say" if seen.rotation else ""
         bars = (
             f"black bars: without them {describe(framing.content, seen.size)}" if framing.content else "no black bars"
@@ -80,8 +81,7 @@ class Looked:
             else f"{framing.moving_share:.0%} of the frame moves at times; the view shows {framing.shown:.0%} of that"
         )
         return [
-            f"{seen.size[1]}x{seen.size[0]}, {seen.count} frames in {seen.seconds:.1f} s, {seen.fps:.4g} a second{stated}"
-            f"{turned}",
+            f"{seen.size[1]}x{seen.size[0]}, {seen.count} frames in {seen.seconds:.1f} s, {rate}{turned}",
             bars,
             moves,
             f"region: {describe(self.recipe.view.region, seen.size)}",

@@ -81,9 +81,7 @@ class Dataset:
         return total.hexdigest()
 
 
-def record(
-    subject: str, recipe: Recipe, report: Report = lambda _done, _total: None, empty: str = ""
-) -> Dataset:
+def record(subject: str, recipe: Recipe, report: Report = lambda _done, _total: None, empty: str = "") -> Dataset:
     """Makes the dataset of a subject.
 
     Args:

@@ -42,23 +42,27 @@ class RunFolder:
         self.samples = path / "samples.png"
         self.losses = path / "losses.png"
 
-    def write_recipe(self, recipe: Recipe) -> None:
-        """Writes the resolved recipe.
-
-        Raises:
-            TwinEdgeError: The folder cannot be written.
-        """
-        write_atomic(self.recipe, (json.dumps(recipe.to_json(), indent=2) + "\n").encode())
-
-    def begin(self) -> None:
-        """Makes the run one that has not finished, so that old results are not taken for those of the new training.
+    def begin(self, recipe: Recipe, *, resume: bool) -> None:
+        """Writes the resolved recipe; old results are not to be taken for those of a new training.
 
         Raises:
             TwinEdgeError: The folder cannot be written.
         """
         with writing(self.path):
-            self.metrics.unlink(missing_ok=True)
+            if not resume:
+                self.metrics.unlink(missing_ok=True)
+                self.checkpoint.unlink(missing_ok=True)
+        write_atomic(self.recipe, (json.dumps(recipe.to_json(), indent=2) + "\n").encode())
+
+    def end(self) -> None:
+        """Removes what only an unfinished run needs: checkpoint and recording.
+
+        Raises:
+            TwinEdgeError: The folder cannot be written.
+        """
+        with writing(self.path):
             self.checkpoint.unlink(missing_ok=True)
+            self.recording.unlink(missing_ok=True)
 
     def write_dataset(self, dataset: Dataset) -> None:
         """Writes what conversion needs of the dataset: calibration views (of training), validation and test views.

@@ -50,8 +50,11 @@ def learn_plate(views: Views, poses: list[Pose], empty: Image | None = None) -> 
     every = max(1, len(views) // _MOST_SAMPLES)
     views, poses = views[::every], poses[::every]
     size = views.shape[1]
-    median = np.asarray(np.median(views, axis=0), np.uint8)
-    apart = _apart(warp_to_canvas(views, poses), warp_to_canvas(median[np.newaxis], poses), _DIFFERENT)
+    usual = np.asarray(np.median(views, axis=0), np.uint8)
+    if empty is not None:
+        # A subject that hardly moves is part of what is usual; before the empty scene it stands out.
+        usual = empty = _lit_alike(empty, usual, np.ones(usual.shape[:2], np.bool_))
+    apart = _apart(warp_to_canvas(views, poses), warp_to_canvas(usual[np.newaxis], poses), _DIFFERENT)
     subject = _rows_filled((apart > _HALF).mean(0) > _OFTEN)
     subject = np.asarray(cv2.dilate(subject, np.ones((_MARGIN, _MARGIN), np.uint8)), np.uint8)
     hidden = np.stack(
@@ -76,14 +79,18 @@ def _filled_from(empty: Image, plate: Image, free: npt.NDArray[np.float64]) -> I
         free: In which share of the views the subject does not hide each pixel, shape (size, size).
     """
     seen = free >= _RELIABLE
-    scene = empty.astype(np.float32)
-    if seen.mean() >= _LEAST_SEEN:
-        gains = np.median(plate[seen].astype(np.float32) / np.maximum(scene[seen], 1), axis=0)
-        scene *= np.clip(gains, 1 / _MOST_GAIN, _MOST_GAIN)
+    scene = _lit_alike(empty, plate, seen) if seen.mean() >= _LEAST_SEEN else empty
     # A soft edge: what light does to both is not quite the same.
     weight = cv2.GaussianBlur(seen.astype(np.float32), (0, 0), _SEAM) * seen
     mixed = plate * weight[..., np.newaxis] + scene * (1 - weight[..., np.newaxis])
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+
+
+def _lit_alike(image: Image, other: Image, where: npt.NDArray[np.bool_]) -> Image:
+    """Returns an image brought to the light of another one, by what most of the pixels of a mask say."""
+    gains = np.median(other[where].astype(np.float32) / np.maximum(image[where], 1), axis=0)
+    gained = image * np.clip(gains, 1 / _MOST_GAIN, _MOST_GAIN)
+    return np.clip(np.rint(gained), 0, 255).astype(np.uint8)
 
 
 def warp_to_canvas(images: npt.NDArray[np.uint8], poses: list[Pose], *, continued: bool = True) -> Views:

@@ -88,7 +88,7 @@ def train(
         on_stage: Told what is computed before the first step.
         on_progress: Told after each training step.
         on_finding: Told what is wrong with the subject, or with the twin, as soon as that is known.
-        on_note: Told what was found that is no trouble, a line each.
+        on_note: Told what was found that is no trouble, a line each; empty for nothing.
         stopped: Asked before each step whether to stop.
 
     Raises:
@@ -101,10 +101,9 @@ def train(
     run = RunFolder(folder)
     check_may_begin(folder, resume=resume, force=force)
     source = readable(subject, recipe, run.recording, on_recording, resume=resume)
-    found = settle_region(source, region, recipe, on_recording) if not resume else Found(recipe, None, None)
+    found = Found(recipe, None, None) if resume else settle_region(source, region, recipe, on_recording)
     recipe = found.recipe
-    if text := describe_found(found):
-        on_note(text)
+    on_note(describe_found(found))
     dataset = record(source, recipe, on_recording, empty)
     recorded = time.monotonic()
     findings: list[Finding] = []
@@ -114,9 +113,7 @@ def train(
         for finding in found:
             on_finding(finding)
 
-    if not resume:
-        run.begin()
-    run.write_recipe(recipe)
+    run.begin(recipe, resume=resume)
     if recipe.model.family != "article":  # Stills: they are in no order, and nothing moves from one to the next.
         on_stage("looking at the recording")
         tell(check_recording(dataset, moving=recipe.model.moving))
@@ -169,8 +166,7 @@ def train(
     }
     run.write_metrics(metrics)
     _write_pictures(run, trainer, dataset, history)
-    run.checkpoint.unlink(missing_ok=True)
-    run.recording.unlink(missing_ok=True)
+    run.end()
     return Outcome(finished=True, step=trainer.step, seconds=time.monotonic() - started, metrics=metrics)
 
 

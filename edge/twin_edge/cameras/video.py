@@ -47,6 +47,7 @@ class VideoCamera:
         self._index = 0
         self._began_s = 0.0
         self._first_s = 0.0
+        self._reached_s = 0.0
         self._source_s = 0.0
 
     def open(self) -> None:
@@ -106,10 +107,11 @@ class VideoCamera:
 
     def _time_of(self, video: cv2.VideoCapture) -> float:
         """When the frame just decoded is shown, seconds; counted on where the file does not say."""
+        self._reached_s = _stated_s(video)
         if self._in_pass == 0:
-            self._first_s = _stated_s(video)
+            self._first_s = self._reached_s
             return self._began_s
-        stated_s = self._began_s + _stated_s(video) - self._first_s
+        stated_s = self._began_s + self._reached_s - self._first_s
         return stated_s if stated_s > self._source_s else self._source_s + 1 / (self.fps or DEFAULT_FPS)
 
     def _check_complete(self, video: cv2.VideoCapture) -> None:
@@ -122,7 +124,8 @@ class VideoCamera:
         if self.fps is None or stated <= 0 or self._in_pass >= _COMPLETE_SHARE * stated:
             return
         # The count is a guess for some containers and wrong at a varying frame rate; the time is not.
-        reached_s, length_s = video.get(cv2.CAP_PROP_POS_MSEC) / 1000.0, stated / self.fps
+        # Behind the last frame OpenCV gives another one in some containers, so the last frame's own is remembered.
+        reached_s, length_s = max(_stated_s(video), self._reached_s), stated / self.fps
         if reached_s < _COMPLETE_SHARE * length_s:
             raise CameraError(
                 f"{self._path} breaks off after {self._in_pass} of about {stated:.0f} frames",

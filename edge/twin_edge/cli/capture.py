@@ -55,7 +55,9 @@ def command(
     quality: Annotated[int, typer.Option(metavar="Q", help="Quality of each picture (JPEG), 50 to 100.")] = 92,
     preview: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A picture of the framing, FILE.png, replaced every 3 s.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="A picture of the framing, FILE.png, replaced every 3 s.", show_default=False
+        ),
     ] = None,
     region: Annotated[
         str, typer.Option(metavar="X,Y,W,H", help="What the preview marks: pixels, or fractions of the frame.")

@@ -30,7 +30,7 @@ class FilmConfig:
     path: Path | None = None
     """The video, `.mkv`; None films nothing and only shows the framing."""
     seconds: float | None = None
-    """Ends after this many seconds of the source's time, above 0 up to a week; None goes on to the end of the source."""
+    """Ends after this many seconds of the source's time, a week at most; None goes on to the source's end."""
     frames: int | None = None
     """Ends after this many frames, at least 1; None goes on."""
     interval_s: float = 0.0

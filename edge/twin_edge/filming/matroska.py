@@ -73,7 +73,7 @@ class MatroskaWriter:
             self._write_head(self._file, size, fps)
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         """What the file will have when it is closed now, at most."""
         return self._written + self._cluster_bytes + _CUE_BYTES * (len(self._cues) + 2)
 

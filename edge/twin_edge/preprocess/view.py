@@ -160,9 +160,7 @@ class Plan:
         self.shrink = Shrinker(outer, inner)
 
 
-def _centered(
-    part: tuple[int, int], whole: tuple[int, int], corner: tuple[int, int] = (0, 0)
-) -> tuple[slice, slice]:
+def _centered(part: tuple[int, int], whole: tuple[int, int], corner: tuple[int, int] = (0, 0)) -> tuple[slice, slice]:
     """Returns the rows and columns of the part in the middle of the whole, whose first ones are the corner's."""
     top, left = corner[0] + (whole[0] - part[0]) // 2, corner[1] + (whole[1] - part[1]) // 2
     return slice(top, top + part[0]), slice(left, left + part[1])

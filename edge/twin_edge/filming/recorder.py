@@ -82,9 +82,7 @@ def film(
     return work.ended(stats, reason)
 
 
-def _loop(
-    work: _Filming, capture: Capture, stop: threading.Event, on_stats: Callable[[FilmStats], None]
-) -> str:
+def _loop(work: _Filming, capture: Capture, stop: threading.Event, on_stats: Callable[[FilmStats], None]) -> str:
     """Films; returns why it ended."""
     told_s = time.monotonic()
     while not stop.is_set():
@@ -173,7 +171,7 @@ class _Filming:
         """Returns the counters."""
         rows, columns = self._size or (0, 0)
         counted = capture.stats()
-        written = 0 if self._writer is None else self._writer.bytes
+        written = 0 if self._writer is None else self._writer.size
         return FilmStats(
             self.frames, round(self._last_s, 3), written, counted.dropped, columns, rows, counted.state.value
         )
@@ -194,7 +192,7 @@ class _Filming:
         if self._writer is None:
             fps = 1 / config.interval_s if config.interval_s else self._camera.fps or DEFAULT_FPS
             self._writer = MatroskaWriter(part, (frame.image.shape[0], frame.image.shape[1]), fps)
-        if self._writer.bytes + len(jpeg) > config.max_bytes:
+        if self._writer.size + len(jpeg) > config.max_bytes:
             return "full"
         if time.monotonic() - self._looked_s >= _DISK_EVERY_S:
             self._looked_s = time.monotonic()
@@ -210,8 +208,8 @@ class _Filming:
         if self._estimated or self._writer is None or config.seconds is None or time_s < _ENOUGH_S:
             return
         self._estimated = True
-        whole = self._writer.bytes / time_s * config.seconds
-        room = min(config.max_bytes, _free_bytes(config) + self._writer.bytes - RESERVE_BYTES)
+        whole = self._writer.size / time_s * config.seconds
+        room = min(config.max_bytes, _free_bytes(config) + self._writer.size - RESERVE_BYTES)
         if whole > room:
             self._notice(
                 f"all of it would take about {whole / 1e6:.0f} MB and there are {room / 1e6:.0f}: it will end after "
