@@ -48,6 +48,7 @@ class VideoCamera:
         self._began_s = 0.0
         self._first_s = 0.0
         self._reached_s = 0.0
+        self._step_s = 0.0
         self._source_s = 0.0
 
     def open(self) -> None:
@@ -107,7 +108,8 @@ class VideoCamera:
 
     def _time_of(self, video: cv2.VideoCapture) -> float:
         """When the frame just decoded is shown, seconds; counted on where the file does not say."""
-        self._reached_s = _stated_s(video)
+        before_s, self._reached_s = self._reached_s, _stated_s(video)
+        self._step_s = max(0.0, self._reached_s - before_s) if self._in_pass else 0.0
         if self._in_pass == 0:
             self._first_s = self._reached_s
             return self._began_s
@@ -124,8 +126,9 @@ class VideoCamera:
         if self.fps is None or stated <= 0 or self._in_pass >= _COMPLETE_SHARE * stated:
             return
         # The count is a guess for some containers and wrong at a varying frame rate; the time is not.
-        # Behind the last frame OpenCV gives another one in some containers, so the last frame's own is remembered.
-        reached_s, length_s = max(_stated_s(video), self._reached_s), stated / self.fps
+        # Behind the last frame OpenCV gives another one in some containers, so the last frame's own is remembered; it
+        # lasts about as long as the one before.
+        reached_s, length_s = max(_stated_s(video), self._reached_s + self._step_s), stated / self.fps
         if reached_s < _COMPLETE_SHARE * length_s:
             raise CameraError(
                 f"{self._path} breaks off after {self._in_pass} of about {stated:.0f} frames",
@@ -141,7 +144,8 @@ class VideoCamera:
 
 def _stated_s(video: cv2.VideoCapture) -> float:
     stated_s = video.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
-    return stated_s if math.isfinite(stated_s) else 0.0
+    # A time that FFmpeg does not know is its smallest number.
+    return stated_s if math.isfinite(stated_s) and stated_s >= 0.0 else 0.0
 
 
 def _file_backend() -> int:
