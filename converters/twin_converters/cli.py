@@ -16,8 +16,8 @@ from twin_edge.errors import ConfigError
 _HELP = """Make the bundle of a finished run.
 
 Quantizes the float models to full int8, runs them on every installed TFLite runtime, and writes the bundle only when
-the recipe's quality gate is passed. Beside it: NAME.report.json and NAME.report.png (view | float | int8 | difference). A
-bundle that is there is replaced with --force only.
+the recipe's quality gate is passed. Beside it: NAME.report.json and NAME.report.png (view | float | int8 | difference).
+A bundle that is there is replaced with --force only.
 
 Then try it: `twin-edge run --bundle bundles/NAME.twin --camera rig: --broker embedded:`.
 """

@@ -26,7 +26,7 @@ def frames(
     shake: int = 0,
     back: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Returns frames in which a lamp goes on and off, each in its own rhythm, in boxes of (left, top, width, height)."""
+    """Returns frames with lamps that go on and off, each in its own rhythm: (left, top, width, height)."""
     rng = np.random.default_rng(2)
     back = scene() if back is None else back
     across = np.linspace(-1, 1, back.shape[1])[None, :, None]

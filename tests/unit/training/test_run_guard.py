@@ -59,7 +59,7 @@ def test_the_runs_own_recipe_is_read_and_compared(tmp_path: Path) -> None:
     (folder / "recipe.json").write_text(json.dumps(own.to_json()))
     assert read_recipe(folder) == own
     check_same(own, quick, folder)  # its region is its own
-    with pytest.raises(ConfigError, match="other settings.*leave --recipe"):
+    with pytest.raises(ConfigError, match=r"other settings.*leave --recipe"):
         check_same(own, replace(quick, train=replace(quick.train, steps=7)), folder)
     with pytest.raises(ConfigError, match="recipe quick, size 64, 100 steps"):
         check_same(own, load_recipe("face"), folder)

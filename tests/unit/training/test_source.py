@@ -53,8 +53,10 @@ def test_auto_finds_a_small_machine_and_the_views_show_it(small_machine: str, re
     x, y, width, height = found.recipe.data.region
     assert width * 640 == pytest.approx(height * 480, abs=8)
     assert width < 0.4
-    assert x * 640 < 406 < 514 < (x + width) * 640
-    assert y * 480 < 146 < 254 < (y + height) * 480
+    assert x * 640 < 406
+    assert (x + width) * 640 > 514
+    assert y * 480 < 146
+    assert (y + height) * 480 > 254
     assert found.recipe.view.region == found.recipe.data.region
     assert "of 640x480" in describe_found(found)
     tree = found.recipe.to_json()
@@ -138,7 +140,7 @@ class Live:
     def open(self) -> None:
         self.opened += 1
 
-    def read(self, timeout_s: float) -> Frame:
+    def read(self, timeout_s: float) -> Frame:  # noqa: ARG002 - it is never late
         time.sleep(0.005)
         self.given += 1
         return Frame(np.full((48, 64, 3), self.given % 250, np.uint8), time.time_ns() // 1000, self.given)
@@ -206,7 +208,7 @@ def test_a_look_is_a_picture_and_lines(small_machine: str, recipe: Recipe) -> No
     assert not looked.warnings
     without = cv2.imdecode(np.frombuffer(look(small_machine, "auto", recipe).png(), np.uint8), cv2.IMREAD_COLOR)
     changed = np.abs(picture.astype(int) - without).max(-1) > 30
-    rows, columns = np.nonzero(changed)
+    columns = np.nonzero(changed)[1]
     assert 380 <= columns.min() <= columns.max() <= 460
     # Hottest where the disc goes round, which is right of the middle of the right picture.
     heat = without[:480, 656:].astype(int).sum(-1)

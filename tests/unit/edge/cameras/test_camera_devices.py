@@ -181,7 +181,7 @@ class Settings(FakeVideo):
     ("refused", "held"), [((), True), ((cv2.CAP_PROP_AUTO_WB,), True), ((cv2.CAP_PROP_EXPOSURE,), False)]
 )
 def test_device_holds_its_exposure_and_gives_it_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: tuple[int, ...], held: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, refused: tuple[int, ...], held: bool
 ) -> None:
     path = tmp_path / "video0"
     path.touch()

@@ -43,7 +43,7 @@ class Live:
     def open(self) -> None:
         self.calls.append("open")
 
-    def read(self, timeout_s: float) -> Frame:
+    def read(self, timeout_s: float) -> Frame:  # noqa: ARG002 - it is never late
         time.sleep(self.pause_s)
         if self.given >= self.count:
             raise CameraError("unplugged", fix="plug it in")
@@ -100,7 +100,8 @@ def test_a_video_ends_by_itself_and_keeps_its_times(tmp_path: Path, stop) -> Non
     assert frames_of(tmp_path / "two.mkv") == pytest.approx(frames_of(tmp_path / "one.mkv"))
 
 
-def test_stopping_ends_with_a_whole_video(tmp_path: Path, stop, live: Live) -> None:
+@pytest.mark.usefixtures("live")
+def test_stopping_ends_with_a_whole_video(tmp_path: Path, stop) -> None:
     told: list[FilmStats] = []
 
     def tell(stats: FilmStats) -> None:
@@ -129,12 +130,13 @@ def test_a_camera_that_goes_away_leaves_what_there_was(tmp_path: Path, stop, liv
 
 def test_frames_of_another_size_end_it(tmp_path: Path, stop, live: Live) -> None:
     live.count, live.sizes = 40, (64, 80)
-    with pytest.raises(CameraError, match="changed its frames from 64x48 to 80x48; .* are kept"):
+    with pytest.raises(CameraError, match=r"changed its frames from 64x48 to 80x48; .* are kept"):
         film(FilmConfig("9", tmp_path / "film.mkv"), stop=stop)
     assert len(frames_of(tmp_path / "film.mkv")) > 5
 
 
-def test_a_live_camera_is_filmed_for_so_long(tmp_path: Path, stop, live: Live) -> None:
+@pytest.mark.usefixtures("live")
+def test_a_live_camera_is_filmed_for_so_long(tmp_path: Path, stop) -> None:
     stats = film(FilmConfig("9", tmp_path / "film.mkv", seconds=0.5), stop=stop)
     assert stats.reason == "duration"
     assert 0.3 < stats.seconds < 0.5
