@@ -25,6 +25,8 @@ from twin_training.source import AUTO, readable, settle_region
 from twin_training.survey import Survey, survey
 
 _WIDTH: Final = 640
+_LOOK_S: Final = 20.0
+"""How much of a live camera, or of a rig, is looked at, seconds."""
 _GAP: Final = 16
 _LINE_HEIGHT: Final = 24
 _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
@@ -80,7 +82,9 @@ class Looked:
             if framing.moving is None
             else f"{framing.moving_share:.0%} of the frame moves at times; the view shows {framing.shown:.0%} of that"
         )
+        mixed = ["frames are of different sizes: only those as large as the first one are looked at"] * seen.mixed
         return [
+            *mixed,
             f"{seen.size[1]}x{seen.size[0]}, {seen.count} frames in {seen.seconds:.1f} s, {rate}{turned}",
             bars,
             moves,
@@ -119,7 +123,7 @@ def look(
     Args:
         subject: As for training.
         region: `auto`, `whole`, or four numbers.
-        recipe: How large views are, and how long a live camera is recorded.
+        recipe: How large views are.
         report: Told about progress.
         boxes: What else is to be drawn on the frame.
 
@@ -128,6 +132,7 @@ def look(
         ConfigError: It is no camera URI, or no region.
         TrainingError: It has too few frames.
     """
+    recipe = replace(recipe, data=replace(recipe.data, record_s=min(recipe.data.record_s, _LOOK_S)))
     with tempfile.TemporaryDirectory() as folder:
         source = readable(
             "rig:" if subject in RIG else subject, recipe, Path(folder) / "live.mkv", report, resume=False

@@ -93,6 +93,8 @@ def settle_region(source: str, wish: str, recipe: Recipe, report: Report) -> Fou
     if source in RIG or recipe.model.family == "article":
         return Found(_with_region(recipe, None), None, None)
     seen = survey(source, recipe.data.record_s, report)
+    if seen.mixed:  # A region would be another part of each.
+        return Found(_with_region(recipe, None), None, None)
     framing = find_framing(seen.frames, seen.size, recipe.model.size)
     return Found(_with_region(recipe, framing.region), seen, framing)
 

@@ -39,6 +39,8 @@ class Survey:
     """Frames per second that it states."""
     rotation: int
     """Degrees by which its metadata say that it is turned; frames are turned already."""
+    mixed: bool = False
+    """Whether its frames are of different sizes; then only those as large as the first one were kept."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -66,7 +68,7 @@ def survey(subject: str, most_s: float, report: Report = lambda _done, _total: N
     camera = open_camera(subject)
     kept: list[Image] = []
     sample: Image | None = None
-    stride, count = 1, 0
+    stride, count, mixed = 1, 0, False
     times: list[float] = []
     endless = has_no_end(camera.uri)
     try:
@@ -80,11 +82,10 @@ def survey(subject: str, most_s: float, report: Report = lambda _done, _total: N
             if count % stride == 0:
                 small = shrink_frame(frame.image)
                 if kept and small.shape != kept[0].shape:
-                    raise TrainingError(
-                        f"the frames of {subject} are of different sizes", fix="record or convert it again"
-                    )
-                kept.append(small)
-                if count & (count - 1) == 0:  # The last power of two lies in the second half.
+                    mixed = True
+                else:
+                    kept.append(small)
+                if not mixed and count & (count - 1) == 0:  # The last power of two lies in the second half.
                     sample = frame.image
                 if len(kept) >= 2 * _MOST:
                     kept, stride = kept[::2], stride * 2
@@ -102,7 +103,7 @@ def survey(subject: str, most_s: float, report: Report = lambda _done, _total: N
             f"{subject} has {count} frames", fix="record a minute of the subject doing all that it does"
         )
     rows = np.unique(np.linspace(0, len(kept) - 1, min(len(kept), _MOST)).round().astype(int))
-    return Survey(np.stack([kept[row] for row in rows]), sample, count, times[1] - times[0], fps, rotation)
+    return Survey(np.stack([kept[row] for row in rows]), sample, count, times[1] - times[0], fps, rotation, mixed)
 
 
 def has_no_end(uri: str) -> bool:

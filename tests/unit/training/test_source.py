@@ -16,6 +16,7 @@ from twin_edge.errors import ConfigError, TrainingError
 from twin_edge.filming import FilmConfig, MatroskaWriter, film
 from twin_edge.filming import recorder as filming
 from twin_training import source
+from twin_training.diagnosis import check_framing
 from twin_training.look import LabelledBox, look
 from twin_training.recipe import Recipe, load_recipe, parse_recipe, recipe_from_json
 from twin_training.recordings import read_empty, record
@@ -104,6 +105,16 @@ def test_a_survey_spreads_over_the_whole(tmp_path: Path) -> None:
     assert rig.count == 90
     with pytest.raises(TrainingError, match="has 3 frames"):
         survey("rig:fps=1", 3.0)
+
+
+def test_pictures_of_different_sizes_are_taken_whole(tmp_path: Path, recipe: Recipe) -> None:
+    rng = np.random.default_rng(4)
+    for number in range(30):
+        size = (60, 80, 3) if number % 3 else (80, 60, 3)
+        cv2.imwrite(str(tmp_path / f"{number}.png"), rng.integers(0, 256, size, np.uint8))
+    seen = survey(f"images:{tmp_path}", 1.0)
+    assert (seen.mixed, seen.count, len(seen.frames)) == (True, 30, 10)
+    assert settle_region(f"images:{tmp_path}", "", recipe, quiet).recipe == recipe
 
 
 def test_a_rig_camera_ends_after_the_recipes_time(recipe: Recipe) -> None:
@@ -220,3 +231,23 @@ def test_a_look_tells_what_is_cut_off(small_machine: str, recipe: Recipe) -> Non
     assert looked.framing.shown < 0.1
     assert "motion-cut-off" in [warning.kind for warning in looked.warnings]
     assert looked.recipe.data.region == (0.0, 0.0, 0.5, 0.666667)
+
+
+def test_what_is_wrong_with_framing_and_empty_scene_is_told(tmp_path: Path, small_machine: str, recipe: Recipe) -> None:
+    rng = np.random.default_rng(7)
+    cv2.imwrite(str(tmp_path / "other.png"), rng.integers(0, 256, (480, 640, 3), np.uint8))
+    video = cv2.VideoCapture(small_machine)
+    cv2.imwrite(str(tmp_path / "darker.png"), (video.read()[1] * 0.7).astype(np.uint8))
+    video.release()
+    found = settle_region(small_machine, "whole", recipe, quiet)
+    plain, other, darker = (
+        record(small_machine, found.recipe, empty=name and str(tmp_path / name))
+        for name in ("", "other.png", "darker.png")
+    )
+    assert check_framing(found, plain, moving=True) == []
+    assert [finding.kind for finding in check_framing(found, plain, moving=False)] == []
+    assert [finding.kind for finding in check_framing(found, other, moving=False)] == ["empty-unused"]
+    (finding,) = check_framing(found, other, moving=True)
+    assert finding.kind == "empty-differs"
+    assert finding.evidence > 14
+    assert check_framing(found, darker, moving=True) == []
