@@ -2,6 +2,8 @@
 NAME    ?= rig
 SUBJECT ?= rig
 RECIPE  ?=
+SIZE    ?=
+FORCE   ?=
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -9,6 +11,7 @@ STAMP   := $(VENV)/.installed
 CLIP    := clips/franck.mp4
 # What is measured: NAME, and the face where it has been trained.
 BENCHED  = $(sort $(NAME) $(patsubst bundles/%.twin,%,$(wildcard bundles/face.twin)))
+FORCED   = $(if $(filter-out 0,$(FORCE)),--force)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo train convert test lint type format bench bench-link fuzz face digits clean
@@ -19,6 +22,7 @@ help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12 | sed 's/^/  make /'
 	@echo
 	@echo "  Variables: NAME=rig  SUBJECT=rig (a video, images:FOLDER or a camera URI)  RECIPE=rig|face|quick|digits|FILE.toml"
+	@echo "              SIZE=small|standard|large (64, 128 or 256 pixels)  FORCE=1 replaces a run and a bundle that are there"
 	@echo "  Example:   make train convert SUBJECT=me.mp4 NAME=me"
 
 $(STAMP): pyproject.toml
@@ -32,10 +36,10 @@ demo: $(STAMP) ## From nothing to a synced twin: train, convert, run, subscribe;
 	$(BIN)/python benchmarks/demo.py
 
 train: $(STAMP) ## Train SUBJECT as NAME -> runs/NAME
-	$(BIN)/twin-train '$(SUBJECT)' --name '$(NAME)' $(if $(RECIPE),--recipe '$(RECIPE)')
+	$(BIN)/twin-train '$(SUBJECT)' --name '$(NAME)' $(if $(RECIPE),--recipe '$(RECIPE)') $(if $(SIZE),--size '$(SIZE)') $(FORCED)
 
 convert: $(STAMP) ## Quantize runs/NAME -> bundles/NAME.twin
-	$(BIN)/twin-convert 'runs/$(NAME)'
+	$(BIN)/twin-convert 'runs/$(NAME)' $(FORCED)
 
 test: $(STAMP) ## Run all tests
 	$(BIN)/python -m pytest
@@ -71,11 +75,11 @@ $(CLIP): $(STAMP)
 	$(BIN)/python benchmarks/fetch_clip.py
 
 face: $(CLIP) ## Fetch the talking-face clip, train and convert it as 'face'
-	$(MAKE) train convert SUBJECT=$(CLIP) NAME=face
+	$(MAKE) train convert SUBJECT=$(CLIP) NAME=face FORCE=1
 
 digits: $(STAMP) ## Fetch handwritten digits, train the article's network on them, measure what it imagines
 	$(BIN)/python benchmarks/fetch_digits.py
-	$(MAKE) train convert SUBJECT=images:clips/digits NAME=digits RECIPE=digits
+	$(MAKE) train convert SUBJECT=images:clips/digits NAME=digits RECIPE=digits FORCE=1
 	$(BIN)/python benchmarks/digits.py bundles/digits.twin
 
 clean: ## Remove everything that make has made

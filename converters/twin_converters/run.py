@@ -132,6 +132,7 @@ class Run:
                     "resize_mode": recipe["data"]["resize_mode"],
                     "denoise": recipe["data"]["denoise"],
                     "colour": "RGB",
+                    "region": recipe["data"].get("region") or None,
                 }
             )
         except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -28,7 +29,11 @@ Without --recipe everything but the rig is trained with `face`, which is for a s
 fixed camera; --recipe rig is for one that stays in its place, such as a machine. What is wrong with the recording is
 said as a warning, and kept in metrics.json.
 
-Ctrl-C saves a checkpoint; the same command with --resume goes on from there.
+What of the frames is looked at is found in the recording: black bars are left out, and all that never moves around a
+small subject; --region whole or --region x,y,width,height say otherwise. `twin-train look SUBJECT` shows it beforehand.
+
+Ctrl-C saves a checkpoint; the same command with --resume goes on from there, by the recipe that it began with. A run
+that has finished is replaced with --force only.
 
 Writes runs/NAME: the float models, metrics.json, samples.png (view above rendering) and losses.png. Then make the
 bundle with `twin-convert runs/NAME`.
@@ -49,7 +54,22 @@ def command(
         ),
     ] = "",
     runs: Annotated[Path, typer.Option(help="Where the run folders are.")] = Path("runs"),
+    region: Annotated[
+        str,
+        typer.Option(
+            metavar="REGION",
+            help="auto, whole, or x,y,width,height: pixels, or fractions. Default: the recipe's, else auto.",
+            show_default=False,
+        ),
+    ] = "",
+    empty: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE", help="Image or video of the scene without the subject, same camera.", show_default=False
+        ),
+    ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint of this name.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a run that is there.")] = False,
     steps: Annotated[int, typer.Option(help="Training steps; 0 takes the recipe's.")] = 0,
     size: Annotated[
         str, typer.Option(help="small (64x64), standard (128x128) or large (256x256). Default: the recipe's.")
@@ -57,21 +77,43 @@ def command(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Trains; see the module and the command's help."""
-    run_command(lambda: _train(subject, name, recipe, runs, resume=resume, steps=steps, size=size), debug=debug)
+    wanted = _Wanted(subject, name, recipe, size, steps, region, empty, resume=resume, force=force)
+    run_command(lambda: _train(wanted, runs), debug=debug)
 
 
 def main() -> None:
-    """Runs the command line."""
+    """Runs the command line: a training, or with `look` as the first word a look at a subject."""
+    if sys.argv[1:2] == ["look"]:
+        from twin_training.look_cli import app as look
+
+        look(sys.argv[2:], prog_name="twin-train look")
     app()
 
 
-def _train(subject: str, name: str, recipe_name: str, runs: Path, *, resume: bool, steps: int, size: str) -> None:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The options of a training, as they were given."""
+
+    subject: str
+    name: str
+    recipe: str
+    size: str
+    steps: int
+    region: str
+    empty: str
+    resume: bool
+    force: bool
+
+
+def _train(wanted: _Wanted, runs: Path) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from twin_training.recipe import check_name
+    from twin_training.run_guard import check_may_begin
 
-    check_name(name)
-    folder = runs / name
-    recipe = _recipe(subject, recipe_name, size, steps)
+    check_name(wanted.name)
+    folder, subject = runs / wanted.name, wanted.subject
+    check_may_begin(folder, resume=wanted.resume, force=wanted.force)
+    recipe = _recipe(wanted, folder)
     console = Console(stderr=True)
     console.print(f"subject {subject}, recipe {recipe.name}, {recipe.train.steps} steps -> {folder}")
     from twin_training.display import Display
@@ -109,7 +151,11 @@ def _train(subject: str, name: str, recipe_name: str, runs: Path, *, resume: boo
                 subject,
                 recipe,
                 folder,
-                resume=resume,
+                resume=wanted.resume,
+                force=wanted.force,
+                region=wanted.region,
+                empty=wanted.empty,
+                on_note=display.note,
                 on_recording=recorded,
                 on_stage=prepared,
                 on_progress=display.trained,
@@ -146,13 +192,31 @@ def _tell(console: Console, outcome: Outcome, folder: Path) -> None:
     console.print(f"look at {folder / 'samples.png'}, then: twin-convert {folder}")
 
 
-def _recipe(subject: str, name: str, size: str, steps: int) -> Recipe:
-    """Returns the recipe that the options ask for."""
+def _recipe(wanted: _Wanted, folder: Path) -> Recipe:
+    """Returns the recipe that the options ask for; that of the run when one is gone on with.
+
+    Raises:
+        ConfigError: There is no such recipe, or the run was begun with another one.
+    """
     from dataclasses import replace
 
     from twin_training.recipe import in_size, load_recipe
+    from twin_training.run_guard import check_same, read_recipe
 
-    recipe = load_recipe(name or ("rig" if subject in {"rig", "rig:"} else "face"))
-    if size:
-        recipe = in_size(recipe, size)
-    return replace(recipe, train=replace(recipe.train, steps=steps)) if steps else recipe
+    own = read_recipe(folder) if wanted.resume else None
+    if own is not None:
+        if wanted.region:
+            raise ConfigError("a run that is gone on with keeps its region", fix="leave --region out")
+        if not (wanted.recipe or wanted.size or wanted.steps):
+            return own
+    name = wanted.recipe or ("rig" if wanted.subject in {"rig", "rig:"} else "face")
+    # Of what is not said again, the run's own stands.
+    recipe = own if own is not None and not wanted.recipe else load_recipe(name)
+    if wanted.size:
+        recipe = in_size(recipe, wanted.size)
+    if wanted.steps:
+        recipe = replace(recipe, train=replace(recipe.train, steps=wanted.steps))
+    if own is not None:
+        check_same(own, recipe, folder)
+        return own
+    return recipe

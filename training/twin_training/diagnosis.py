@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,10 @@ from twin_edge.models.pose import PoseSpec
 from twin_training import evidence
 from twin_training.evidence import Floats, Following
 from twin_training.recordings import Dataset, Views
-from twin_training.start import Start
+from twin_training.source import Found
+
+if TYPE_CHECKING:
+    from twin_training.start import Start  # which loads TensorFlow
 
 _FEW: Final = 300
 _LEAST_CONTRAST: Final = 4.0
@@ -42,6 +45,7 @@ _CUT_SHARE: Final = 0.05
 _PLATE_LEVELS: Final = 14.0
 _TWO_SHARE: Final = 0.4
 _BOTH_MOVE: Final = 1.5
+_LEAST_SHOWN: Final = 0.7
 _LIMIT: Final = 127
 _COVERED: Final = 127
 
@@ -86,6 +90,54 @@ def check_recording(dataset: Dataset, *, moving: bool) -> list[Finding]:
         what = f"the camera moves: in {share:.0%} of the compared views the whole edge of the picture has shifted"
         return [*findings, Finding("camera-moves", what, share, f"{advice}; the gap will be high whenever it moves")]
     return [*findings, *_recipe_fits(longest, validation, moving=moving)]
+
+
+def check_views(views: Views) -> list[Finding]:
+    """Looks at views that are spread over a whole recording, before it is split.
+
+    Args:
+        views: uint8 RGB of shape (n, size, size, 3), in time order.
+    """
+    findings = _light(views)
+    if evidence.moving_share(views) < _STILL_SHARE:
+        what = "nothing moves in the recording"
+        findings.append(Finding("still", what, 0.0, "record it while it does what the twin is to follow"))
+    share = evidence.camera_motion(views)
+    if share >= _CAMERA_SHARE:
+        what = f"the camera moves: in {share:.0%} of the compared views the whole edge of the picture has shifted"
+        findings.append(Finding("camera-moves", what, share, "fix the camera and record again"))
+    return findings
+
+
+def check_shown(share: float) -> list[Finding]:
+    """Looks at how much of what moves is in the view, 0-1."""
+    if share >= _LEAST_SHOWN:
+        return []
+    what = f"the view shows {share:.0%} of the places where something moves, the others are cut off"
+    advice = 'give --region for what matters, or a recipe with `resize_mode = "fit-longest"` for all of it'
+    return [Finding("motion-cut-off", what, share, advice)]
+
+
+def check_framing(found: Found, dataset: Dataset, *, moving: bool) -> list[Finding]:
+    """Looks at what of the frames the views show, and at the picture of the empty scene.
+
+    Args:
+        found: How the region was settled.
+        dataset: The views that came of it.
+        moving: Whether the recipe is for a subject that moves as a whole.
+    """
+    findings = [] if found.framing is None else check_shown(found.framing.shown)
+    if dataset.empty is None:
+        return findings
+    if not moving:
+        what = "the picture of the empty scene is not used: this recipe is for a subject that stays in its place"
+        return [*findings, Finding("empty-unused", what, 0.0, "leave --empty out")]
+    apart = evidence.difference_from_scene(dataset.train, dataset.empty)
+    if apart > _PLATE_LEVELS:
+        what = f"the picture of the empty scene differs by {apart:.0f} of 255 from the least that any view does"
+        advice = "take it with the same camera in the same place and light, right before or after the recording"
+        findings.append(Finding("empty-differs", what, apart, advice))
+    return findings
 
 
 def _amount(train: Views) -> list[Finding]:

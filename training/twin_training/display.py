@@ -80,6 +80,11 @@ class Display:
         else:
             self._bars.update(self._training, losses=stage)
 
+    def note(self, text: str) -> None:
+        """Shows what was found, above the progress bars; nothing for an empty text."""
+        if text:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     def warn(self, finding: diagnosis.Finding) -> None:
         """Shows what is wrong with the subject or the twin, above the progress bars."""
         self._console.print(f"warning: {finding}", style="yellow", highlight=False, markup=False, soft_wrap=True)

@@ -227,6 +227,26 @@ def outside_difference(views: Views, plate: Image, subjects: Masks) -> float:
     return float(np.median(differences)) if differences else 0.0
 
 
+def difference_from_scene(views: Views, empty: Image) -> float:
+    """Returns how far a picture of the empty scene is from what views show of it, levels of 255.
+
+    Every pixel that is free in some view is compared with the view that is closest to it there, the light of the whole
+    picture apart; the median over the pixels is returned.
+
+    Args:
+        views: uint8 RGB of shape (n, size, size, 3).
+        empty: uint8 RGB of shape (size, size, 3).
+    """
+    side = (_MASK_SIDE, _MASK_SIDE)
+    small = cv2.resize(empty, side, interpolation=cv2.INTER_AREA).astype(np.float32)
+    closest = np.full(side, 255.0, np.float32)
+    for view in some(views):
+        shrunk = cv2.resize(view, side, interpolation=cv2.INTER_AREA).astype(np.float32)
+        gains = np.median(shrunk / np.maximum(small, 1), axis=(0, 1))
+        closest = np.minimum(closest, np.abs(shrunk - small * gains).max(-1))
+    return float(np.median(closest))
+
+
 def two_regions(masks: Masks) -> Regions:
     """Returns how often there are two separate regions of similar size, and whether both move."""
     places = []

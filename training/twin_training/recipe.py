@@ -59,6 +59,9 @@ class DataConfig:
     """Filter over the view on the device and in training: `none`, `gaussian` or `median`."""
     resize_mode: str = "fit-shortest"
     """`fit-shortest` (crop the centre), `fit-longest` (pad) or `squash`."""
+    region: tuple[float, ...] = ()
+    """What of the frame is looked at: x, y, width and height as shares of the frame's, 0-1; empty for what `--region`
+    says, and in a run's resolved recipe for the whole frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +247,7 @@ class Recipe:
                 "resize_mode": self.data.resize_mode,
                 "denoise": self.data.denoise,
                 "colour": "RGB",
+                "region": list(self.data.region) or None,
             }
         )
 
@@ -353,6 +357,7 @@ def check_name(name: str) -> None:
         raise ConfigError(f"'{name}' cannot be a name", fix="use letters, digits, '-', '_' and '.', 64 at most")
 
 
+_MAY_BE_EMPTY = frozenset({"recipe.data.region"})
 _SIZES = frozenset({32, 64, 128, 256})
 _FAMILIES = ("auto", "twin", "parts", "article")
 _ARTICLE_SIZES = range(28, 65, 4)
@@ -375,7 +380,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise ConfigError(f"{where} must be a table")
         return _build(hint, value, where)
     if get_origin(hint) is tuple:
-        if not isinstance(value, list | tuple) or not value:
+        if not isinstance(value, list | tuple) or not (value or where in _MAY_BE_EMPTY):
             raise ConfigError(f"{where} must be an array that is not empty")
         return tuple(_convert(get_args(hint)[0], entry, where) for entry in value)
     if hint is float and type(value) is int:

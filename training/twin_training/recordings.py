@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from twin_edge.cameras import open_camera
+from twin_edge.cameras.folder import IMAGE_SUFFIXES, read_image
 from twin_edge.cameras.rig import Rig, RigConfig
 from twin_edge.errors import CameraEndedError, CameraTimeoutError, TrainingError
+from twin_edge.images import Image
 from twin_edge.preprocess.view import Viewer
 from twin_training import evidence
 from twin_training.recipe import DataConfig, Recipe
 from twin_training.splits import LEAST_FRAMES, split
+from twin_training.survey import has_no_end
 
 RIG: Final = frozenset({"rig", "rig:"})
 _READ_TIMEOUT_S: Final = 10.0
@@ -31,6 +34,8 @@ _LIVE_SEEDS: Final = 4
 _LIVE_FRAMES: Final = 100
 _LIVE_VIEWS: Final = 600
 _RIG_FPS: Final = 30.0
+_EMPTY_FRAMES: Final = 240
+_EMPTY_S: Final = 5.0
 
 Views = npt.NDArray[np.uint8]
 """Views in time order, uint8 RGB of shape (n, size, size, 3), 0-255."""
@@ -68,6 +73,8 @@ class Dataset:
     continuous: bool = True
     """Whether it is one recording, of which the cuts leave out seconds; else episodes of the rig, apart from each
     other."""
+    empty: Image | None = None
+    """The scene without the subject, uint8 RGB of shape (size, size, 3); None when nobody has shown it."""
 
     def to_train_on(self) -> tuple[Views, tuple[int, ...]]:
         """Returns all views to train on, in time order, and where in them something else begins."""
@@ -82,16 +89,19 @@ class Dataset:
         for views in (self.train, self.validation, self.test):
             total.update(repr(views.shape).encode())
             total.update(np.ascontiguousarray(views).data)
+        if self.empty is not None:
+            total.update(np.ascontiguousarray(self.empty).data)
         return total.hexdigest()
 
 
-def record(subject: str, recipe: Recipe, report: Report = lambda _done, _total: None) -> Dataset:
+def record(subject: str, recipe: Recipe, report: Report = lambda _done, _total: None, empty: str = "") -> Dataset:
     """Makes the dataset of a subject.
 
     Args:
         subject: `rig`, or anything that `open_camera` takes: a camera URI, a video, a folder of images.
         recipe: How to split it and how to make views.
         report: Told about progress.
+        empty: An image or a video of the scene without the subject, by the same camera; empty for none.
 
     Raises:
         CameraError: The subject cannot be read.
@@ -102,7 +112,24 @@ def record(subject: str, recipe: Recipe, report: Report = lambda _done, _total: 
         _record_rig(recipe, report) if subject in RIG else _split(*_read_all(subject, recipe, report), recipe.data)
     )
     _check(dataset, subject, recipe.data)
-    return dataset
+    return replace(dataset, empty=read_empty(empty, recipe)) if empty else dataset
+
+
+def read_empty(source: str, recipe: Recipe) -> Image:
+    """Returns the view of a scene without its subject: the median of what an image or a video shows.
+
+    Args:
+        source: An image, or anything that `open_camera` takes.
+        recipe: How to make views.
+
+    Raises:
+        CameraError: It cannot be read.
+    """
+    if Path(source).suffix.lower() in IMAGE_SUFFIXES:
+        return Viewer(recipe.view)(read_image(Path(source)))
+    short = replace(recipe, data=replace(recipe.data, max_frames=_EMPTY_FRAMES, record_s=_EMPTY_S))
+    views, _ = _read_all(source, short, lambda _done, _total: None)
+    return np.asarray(np.median(views, axis=0), np.uint8)
 
 
 def _record_rig(recipe: Recipe, report: Report) -> Dataset:
@@ -164,10 +191,11 @@ def _read_all(subject: str, recipe: Recipe, report: Report) -> tuple[Views, floa
     """
     most = recipe.data.max_frames
     kept: list[npt.NDArray[np.uint8]] = []
-    stride = 1
-    rate = _DEFAULT_FPS
-    for index, (view, fps) in enumerate(_views(subject, recipe)):
-        rate = fps
+    stride, read = 1, 0
+    times: list[float] = []
+    for index, (view, time_s) in enumerate(_views(subject, recipe)):
+        times = [*times[:1], time_s]
+        read = index + 1
         if index % stride == 0:
             kept.append(view)
             if len(kept) >= 2 * most:
@@ -179,18 +207,26 @@ def _read_all(subject: str, recipe: Recipe, report: Report) -> tuple[Views, floa
     kept = kept[::thin] if thin > 1 else kept
     if not kept:
         raise TrainingError(f"{subject} has no frames", fix="give a video, a folder of images or a camera that has")
+    # By the frames' own times: what a file states is wrong where its rate varies.
+    rate = (read - 1) / (times[-1] - times[0]) if times[-1] > times[0] else _DEFAULT_FPS
     return np.stack(kept), rate / (stride * max(1, thin))
 
 
 def _views(subject: str, recipe: Recipe) -> Iterator[tuple[npt.NDArray[np.uint8], float]]:
+    """Gives each view with its time, seconds."""
     viewer = Viewer(recipe.view)
     camera = open_camera(subject)
-    started = time.monotonic()
+    bounded = camera.live or has_no_end(camera.uri)
+    first_s: float | None = None
     try:
         camera.open()
-        fps = camera.fps or _DEFAULT_FPS
-        while not camera.live or time.monotonic() - started < recipe.data.record_s:
-            yield viewer(camera.read(_READ_TIMEOUT_S).image), fps
+        while True:
+            frame = camera.read(_READ_TIMEOUT_S)
+            time_s = frame.time_us / 1e6 if frame.source_s is None else frame.source_s
+            first_s = time_s if first_s is None else first_s
+            if bounded and time_s - first_s >= recipe.data.record_s:
+                return
+            yield viewer(frame.image), time_s
     except (CameraEndedError, CameraTimeoutError) as error:
         if isinstance(error, CameraTimeoutError) and not camera.live:
             raise

@@ -14,11 +14,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from twin_edge.errors import TrainingError
 from twin_edge.files import write_atomic, writing
 from twin_training.parts.scene import PartsLayout
-from twin_training.recipe import Recipe, recipe_from_json
+from twin_training.recipe import Recipe
 from twin_training.recordings import Dataset
+from twin_training.run_guard import CHECKPOINT, METRICS, RECIPE
 from twin_training.start import Scene
 
 _CALIBRATION_FRAMES: Final = 300
@@ -34,33 +34,36 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.checkpoint = path / "checkpoint.npz"
+        self.checkpoint = path / CHECKPOINT
         self.dataset = path / "dataset.npz"
-        self.metrics = path / "metrics.json"
-        self.recipe = path / "recipe.json"
+        self.metrics = path / METRICS
+        self.recipe = path / RECIPE
+        self.recording = path / "recording.mkv"
         self.scene = path / "scene.npz"
         self.samples = path / "samples.png"
         self.losses = path / "losses.png"
 
-    def write_recipe(self, recipe: Recipe) -> None:
-        """Writes the resolved recipe.
+    def begin(self, recipe: Recipe, *, resume: bool) -> None:
+        """Writes the resolved recipe; old results are not to be taken for those of a new training.
 
         Raises:
             TwinEdgeError: The folder cannot be written.
         """
+        with writing(self.path):
+            if not resume:
+                self.metrics.unlink(missing_ok=True)
+                self.checkpoint.unlink(missing_ok=True)
         write_atomic(self.recipe, (json.dumps(recipe.to_json(), indent=2) + "\n").encode())
 
-    def read_recipe(self) -> Recipe:
-        """Reads the resolved recipe back.
+    def end(self) -> None:
+        """Removes what only an unfinished run needs: checkpoint and recording.
 
         Raises:
-            TrainingError: There is none, or it is not readable.
-            ConfigError: It has a value out of range.
+            TwinEdgeError: The folder cannot be written.
         """
-        try:
-            return recipe_from_json(json.loads(self.recipe.read_bytes()))
-        except (OSError, ValueError) as error:
-            raise TrainingError(f"{self.path} is not a run to go on with", fix="train without --resume") from error
+        with writing(self.path):
+            self.checkpoint.unlink(missing_ok=True)
+            self.recording.unlink(missing_ok=True)
 
     def write_dataset(self, dataset: Dataset) -> None:
         """Writes what conversion needs of the dataset: calibration views (of training), validation and test views.
@@ -140,10 +143,6 @@ class RunFolder:
             TwinEdgeError: The folder cannot be written; an older file stays.
         """
         write_atomic(self.metrics, (json.dumps(metrics, indent=2, sort_keys=True) + "\n").encode())
-
-    def finished(self) -> bool:
-        """Whether a training run has come to its end here."""
-        return self.metrics.exists() and not self.checkpoint.exists()
 
 
 def _export(model: keras.Model, path: Path) -> None:

@@ -25,26 +25,36 @@ _MARGIN: Final = 9
 _INPAINTED: Final = 4
 _CLOSING: Final = 7
 _INSIDE: Final = 250
+_RELIABLE: Final = 0.3
+"""A pixel that is free in this share of the views has a median that can be trusted."""
+_LEAST_SEEN: Final = 0.05
+_MOST_GAIN: Final = 3.0
+_SEAM: Final = 2.0
 
 Masks = npt.NDArray[np.uint8]
 """One mask for each view, uint8 of shape (n, size, size), 0-255."""
 
 
-def learn_plate(views: Views, poses: list[Pose]) -> Image:
+def learn_plate(views: Views, poses: list[Pose], empty: Image | None = None) -> Image:
     """Returns the plate: what is behind the subject, uint8 RGB of shape (size, size, 3).
 
     Each pixel is the median of those views in which the subject is elsewhere; what it always hides is painted in from
-    around it (Telea, "An image inpainting technique based on the fast marching method", 2004).
+    around it (Telea, "An image inpainting technique based on the fast marching method", 2004), or seen in a picture of
+    the scene without it, brought to the light of the views.
 
     Args:
         views: uint8 RGB of shape (n, size, size, 3).
         poses: Where the subject is in each.
+        empty: The scene without the subject, uint8 RGB of shape (size, size, 3); None when it is not known.
     """
     every = max(1, len(views) // _MOST_SAMPLES)
     views, poses = views[::every], poses[::every]
     size = views.shape[1]
-    median = np.asarray(np.median(views, axis=0), np.uint8)
-    apart = _apart(warp_to_canvas(views, poses), warp_to_canvas(median[np.newaxis], poses), _DIFFERENT)
+    usual = np.asarray(np.median(views, axis=0), np.uint8)
+    if empty is not None:
+        # A subject that hardly moves is part of what is usual; before the empty scene it stands out.
+        usual = empty = _lit_alike(empty, usual, np.ones(usual.shape[:2], np.bool_))
+    apart = _apart(warp_to_canvas(views, poses), warp_to_canvas(usual[np.newaxis], poses), _DIFFERENT)
     subject = _rows_filled((apart > _HALF).mean(0) > _OFTEN)
     subject = np.asarray(cv2.dilate(subject, np.ones((_MARGIN, _MARGIN), np.uint8)), np.uint8)
     hidden = np.stack(
@@ -54,8 +64,33 @@ def learn_plate(views: Views, poses: list[Pose]) -> Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # Pixels that are always hidden have no median.
         plate = np.nan_to_num(np.nanmedian(free, axis=0)).astype(np.uint8)
+    if empty is not None:
+        return _filled_from(empty, plate, (hidden == 0).mean(0))
     unknown = np.where((hidden == 0).mean(0) < _LEAST_FREE, np.uint8(255), np.uint8(0))
     return np.asarray(cv2.inpaint(plate, unknown, _INPAINTED, cv2.INPAINT_TELEA), np.uint8)
+
+
+def _filled_from(empty: Image, plate: Image, free: npt.NDArray[np.float64]) -> Image:
+    """Returns the plate where the subject is elsewhere often enough, and the empty scene where it is not.
+
+    Args:
+        empty: The scene without the subject, uint8 RGB of shape (size, size, 3).
+        plate: What was learned, of that shape.
+        free: In which share of the views the subject does not hide each pixel, shape (size, size).
+    """
+    seen = free >= _RELIABLE
+    scene = _lit_alike(empty, plate, seen) if seen.mean() >= _LEAST_SEEN else empty
+    # A soft edge: what light does to both is not quite the same.
+    weight = cv2.GaussianBlur(seen.astype(np.float32), (0, 0), _SEAM) * seen
+    mixed = plate * weight[..., np.newaxis] + scene * (1 - weight[..., np.newaxis])
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+
+
+def _lit_alike(image: Image, other: Image, where: npt.NDArray[np.bool_]) -> Image:
+    """Returns an image brought to the light of another one, by what most of the pixels of a mask say."""
+    gains = np.median(other[where].astype(np.float32) / np.maximum(image[where], 1), axis=0)
+    gained = image * np.clip(gains, 1 / _MOST_GAIN, _MOST_GAIN)
+    return np.clip(np.rint(gained), 0, 255).astype(np.uint8)
 
 
 def warp_to_canvas(images: npt.NDArray[np.uint8], poses: list[Pose], *, continued: bool = True) -> Views:

@@ -105,6 +105,7 @@ def prepare(
     seed: int,
     on_stage: Callable[[str], None] = lambda _stage: None,
     manifold: ManifoldConfig | None = None,
+    empty: Image | None = None,
 ) -> Start:
     """Computes where training starts.
 
@@ -115,6 +116,7 @@ def prepare(
         seed: Seed of the small shifts that the encoder learns from, and of a manifold's training.
         on_stage: Told what comes next.
         manifold: How to learn where a twin starts that does not start linear; by default as a recipe does.
+        empty: The scene without a moving subject, uint8 RGB of shape (size, size, 3); None when it is not known.
     """
     if not model.moving:
         return _prepare_fixed(model, manifold or ManifoldConfig(), views, cuts, seed, on_stage)
@@ -129,7 +131,7 @@ def prepare(
         states = encode(encoder, views, cuts, spec, model)
         poses = [spec.dequantize(state[: len(spec.steps)]) for state in states]
     on_stage("plate and coverage")
-    plate = learn_plate(views, poses)
+    plate = learn_plate(views, poses, empty)
     canvases, plates = warp_to_canvas(views, poses), warp_to_canvas(plate[np.newaxis], poses)
     targets = np.concatenate([canvases, segment(canvases, plates)[..., np.newaxis]], axis=-1)
     seen = seen_parts(model.size, poses)

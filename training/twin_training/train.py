@@ -12,13 +12,21 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from twin_edge.errors import ConfigError
 from twin_edge.files import write_atomic
 from twin_edge.pictures import labelled_rows
 from twin_edge.quality import psnr, ssim
 from twin_training.article.trainer import ArticleTrainer
 from twin_training.baselines import best, rate_points
-from twin_training.diagnosis import Finding, Stage, check_following, check_recording, check_result, follow, stage_of
+from twin_training.diagnosis import (
+    Finding,
+    Stage,
+    check_following,
+    check_framing,
+    check_recording,
+    check_result,
+    follow,
+    stage_of,
+)
 from twin_training.loop import Progress, TwinTrainer
 from twin_training.networks import multiply_accumulates
 from twin_training.parts.trainer import PartsTrainer
@@ -26,6 +34,8 @@ from twin_training.pictures import losses_png
 from twin_training.recipe import Recipe
 from twin_training.recordings import Dataset, Report, Views, record
 from twin_training.run_folder import RunFolder
+from twin_training.run_guard import check_may_begin
+from twin_training.source import Found, describe_found, readable, settle_region
 from twin_training.trainer import Trainer
 
 _EVALUATED: Final = 200
@@ -53,10 +63,14 @@ def train(
     folder: Path,
     *,
     resume: bool = False,
+    force: bool = False,
+    region: str = "",
+    empty: str = "",
     on_recording: Report = lambda _done, _total: None,
     on_stage: Callable[[str], None] = lambda _stage: None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
     on_finding: Callable[[Finding], None] = lambda _finding: None,
+    on_note: Callable[[str], None] = lambda _note: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Trains the twin of a subject.
@@ -65,24 +79,32 @@ def train(
         subject: What to look at: `rig`, a camera URI, a video, a folder of images.
         recipe: What to train and how.
         folder: The run folder.
-        resume: Whether to go on from the folder's checkpoint.
+        resume: Whether to go on from the folder's checkpoint; the recipe is then to be the folder's.
+        force: Whether a run that is there is replaced.
+        region: What of the frames is looked at, see `twin_training.source.settle_region`; not when resumed: then it is
+            the recipe's.
+        empty: An image or a video of the scene without the subject; empty for none.
         on_recording: Told about the progress of reading the subject.
         on_stage: Told what is computed before the first step.
         on_progress: Told after each training step.
         on_finding: Told what is wrong with the subject, or with the twin, as soon as that is known.
+        on_note: Told what was found that is no trouble, a line each; empty for nothing.
         stopped: Asked before each step whether to stop.
 
     Raises:
         CameraError: The subject cannot be read.
-        ConfigError: There is nothing to resume.
+        ConfigError: There is nothing to resume, or something that would be overwritten, or no such region.
         TrainingError: There is too little to learn from, or training diverges.
         TwinEdgeError: The folder cannot be written.
     """
     started = time.monotonic()
     run = RunFolder(folder)
-    if resume:
-        _check_resumable(run)
-    dataset = record(subject, recipe, on_recording)
+    check_may_begin(folder, resume=resume, force=force)
+    source = readable(subject, recipe, run.recording, on_recording, resume=resume)
+    found = Found(recipe, None, None) if resume else settle_region(source, region, recipe, on_recording)
+    recipe = found.recipe
+    on_note(describe_found(found))
+    dataset = record(source, recipe, on_recording, empty)
     recorded = time.monotonic()
     findings: list[Finding] = []
 
@@ -91,10 +113,11 @@ def train(
         for finding in found:
             on_finding(finding)
 
-    run.write_recipe(recipe)
+    run.begin(recipe, resume=resume)
     if recipe.model.family != "article":  # Stills: they are in no order, and nothing moves from one to the next.
         on_stage("looking at the recording")
         tell(check_recording(dataset, moving=recipe.model.moving))
+    tell(check_framing(found, dataset, moving=recipe.model.moving))
     trainer = make_trainer(recipe, dataset, on_stage)
     stage = stage_of(trainer.start, dataset.train) if isinstance(trainer, Trainer) else None
     tell([] if stage is None else check_following(stage))
@@ -127,6 +150,7 @@ def train(
         "recipe_digest": recipe.digest(),
         "data_digest": dataset.digest(),
         "prior_deviation": trainer.prior_deviation,
+        "region": list(recipe.data.region) or None,
         "frames": {"train": len(dataset.train), "validation": len(dataset.validation), "test": len(dataset.test)},
         "seconds": {"recording": round(recorded - started, 1), "training": round(trained - recorded, 1)},
         "mmac": {
@@ -142,7 +166,7 @@ def train(
     }
     run.write_metrics(metrics)
     _write_pictures(run, trainer, dataset, history)
-    run.checkpoint.unlink(missing_ok=True)
+    run.end()
     return Outcome(finished=True, step=trainer.step, seconds=time.monotonic() - started, metrics=metrics)
 
 
@@ -159,14 +183,6 @@ def _held_following(stage: Stage, trainer: TwinTrainer, dataset: Dataset, known:
     return [finding for finding in found if finding.kind not in known]
 
 
-def _check_resumable(run: RunFolder) -> None:
-    if run.checkpoint.exists():
-        return
-    if run.finished():
-        raise ConfigError(f"the training in {run.path} has finished", fix="convert it, or train without --resume")
-    raise ConfigError(f"there is no checkpoint in {run.path}", fix="train without --resume")
-
-
 def make_trainer(
     recipe: Recipe, dataset: Dataset, on_stage: Callable[[str], None] = lambda _stage: None
 ) -> TwinTrainer:
@@ -174,9 +190,14 @@ def make_trainer(
     if recipe.model.family == "article":
         return ArticleTrainer(recipe, dataset.train)
     if recipe.model.family == "parts":
-        return PartsTrainer(recipe, *dataset.to_train_on(), on_stage)
+        return PartsTrainer(recipe, *dataset.to_train_on(), on_stage, dataset.empty)
     return Trainer(
-        recipe, *dataset.to_train_on(), dataset.validation, on_stage, validation_cuts=dataset.validation_cuts
+        recipe,
+        *dataset.to_train_on(),
+        dataset.validation,
+        on_stage,
+        validation_cuts=dataset.validation_cuts,
+        empty=dataset.empty,
     )
 
 

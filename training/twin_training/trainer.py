@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from twin_edge.images import Image
 from twin_edge.quality import psnr
 from twin_edge.twin.composition import Compositor
 from twin_training import losses, start
@@ -46,6 +47,7 @@ class Trainer(TrainingLoop):
         on_stage: Told what of the closed form comes next.
         begun: Where to start from, if that is known already; it has to be of the same recipe and views.
         validation_cuts: Where in the validation views a block begins.
+        empty: The scene without a moving subject, uint8 RGB of shape (size, size, 3); None when it is not known.
 
     Attributes:
         encoder: Crops, float32 of 0 to 1, to pose change and latent of -1 to 1.
@@ -66,11 +68,12 @@ class Trainer(TrainingLoop):
         on_stage: Callable[[str], None] = lambda _stage: None,
         begun: start.Start | None = None,
         validation_cuts: Sequence[int] = (0,),
+        empty: Image | None = None,
     ) -> None:
         super().__init__(recipe)
         keras.utils.set_random_seed(recipe.train.seed)
         model = recipe.model
-        self.start = begun or start.prepare(model, views, cuts, recipe.train.seed, on_stage, recipe.manifold)
+        self.start = begun or start.prepare(model, views, cuts, recipe.train.seed, on_stage, recipe.manifold, empty)
         self.encoder = build_encoder(model)
         self.generator = build_generator(model)
         self.discriminator = build_discriminator(model)

@@ -88,6 +88,23 @@ class CsiCamera:
         self._index += 1
         return frame
 
+    def lock_exposure(self) -> bool:
+        """Holds exposure and white balance as they are now until the camera is closed.
+
+        Returns:
+            Whether libcamera took it.
+        """
+        if self._device is None:
+            raise CameraError(f"{self.uri} is not open", fix="open it first")
+        try:
+            now = self._device.capture_metadata()
+            held = {key: now[key] for key in ("ExposureTime", "AnalogueGain", "ColourGains") if key in now}
+            self._device.set_controls({"AeEnable": False, "AwbEnable": False, **held})
+        except Exception as error:  # noqa: BLE001 - whatever libcamera says, filming goes on without
+            _LOGGER.warning("the exposure of %s cannot be held: %s", self.uri, error)
+            return False
+        return "ExposureTime" in held
+
     def close(self) -> None:
         """Stops the camera; see `Camera.close`."""
         device, self._device = self._device, None

@@ -16,6 +16,10 @@ _SYS = Path("/sys/class/video4linux")
 # How the kernel names the devices behind a Raspberry Pi's CSI connector.
 _CSI_NAMES = ("unicam", "rp1-cfe", "bcm2835-isp", "bcm2835-codec", "pispbe", "rpi-hevc-dec", "rpivid")
 
+_AUTOMATIC = (cv2.CAP_PROP_AUTO_EXPOSURE, cv2.CAP_PROP_AUTO_WB)
+_V4L2_MANUAL = 1.0
+"""`V4L2_EXPOSURE_MANUAL`."""
+
 
 class DeviceCamera:
     """A V4L2 device.
@@ -32,6 +36,7 @@ class DeviceCamera:
         self.uri = str(self._path)
         self.fps: float | None = None
         self._video: cv2.VideoCapture | None = None
+        self._automatic: dict[int, float] = {}
         self._index = 0
 
     def open(self) -> None:
@@ -66,10 +71,31 @@ class DeviceCamera:
         self._index += 1
         return frame
 
+    def lock_exposure(self) -> bool:
+        """Holds exposure and white balance as they are now until the device is closed.
+
+        Returns:
+            Whether the driver took the exposure; not every camera has a white balance to hold.
+        """
+        video = self._video
+        if video is None:
+            raise CameraError(f"{self.uri} is not open", fix="open it first")
+        self._automatic = {key: video.get(key) for key in _AUTOMATIC}
+        exposure, white = video.get(cv2.CAP_PROP_EXPOSURE), video.get(cv2.CAP_PROP_WB_TEMPERATURE)
+        # Some drivers lose the value when they are told to leave it alone.
+        held = video.set(cv2.CAP_PROP_AUTO_EXPOSURE, _V4L2_MANUAL) and video.set(cv2.CAP_PROP_EXPOSURE, exposure)
+        if video.set(cv2.CAP_PROP_AUTO_WB, 0):
+            video.set(cv2.CAP_PROP_WB_TEMPERATURE, white)
+        return bool(held)
+
     def close(self) -> None:
         """Closes the device; see `Camera.close`."""
         if self._video is not None:
+            # A V4L2 device keeps what it was told, for whoever opens it next.
+            for key, value in self._automatic.items():
+                self._video.set(key, value)
             self._video.release()
+        self._automatic = {}
         self._video = None
 
 

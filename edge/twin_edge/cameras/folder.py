@@ -15,7 +15,7 @@ from twin_edge.errors import CameraEndedError, CameraError, CameraOpenError
 from twin_edge.images import Image
 
 _LOGGER = logging.getLogger(__name__)
-_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _MAX_BYTES = 256 * 1024 * 1024
 """Larger files are not images that anybody meant to show."""
 DEFAULT_FPS = 30.0
@@ -59,10 +59,10 @@ class FolderCamera:
         if not self._folder.is_dir():
             what = "is not a folder" if self._folder.exists() else "does not exist"
             raise CameraOpenError(f"{self._folder} {what}", fix="check the path of the folder of images")
-        paths = [path for path in self._folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file()]
+        paths = [path for path in self._folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
         if not paths:
             raise CameraOpenError(
-                f"there are no images in {self._folder}", fix=f"put {', '.join(sorted(_SUFFIXES))} files there"
+                f"there are no images in {self._folder}", fix=f"put {', '.join(sorted(IMAGE_SUFFIXES))} files there"
             )
         self._paths = sorted(paths, key=lambda path: natural_key(path.name))
         self.skipped = 0
@@ -110,6 +110,20 @@ class FolderCamera:
         """Forgets the listing; see `Camera.close`."""
         self._paths, self._first = [], None
         self._passed = self._place = 0
+
+
+def read_image(path: Path) -> Image:
+    """Returns the image of a file as a frame, uint8 BGR of shape (height, width, 3), turned as its metadata says.
+
+    Raises:
+        CameraError: There is none that can be read, or it is too large.
+    """
+    if not path.is_file():
+        raise CameraOpenError(f"there is no file {path}", fix="check the path of the image")
+    image = _read_image(path)
+    if image is None:
+        raise CameraOpenError(f"{path} is not an image that can be read", fix="convert it to PNG or JPEG")
+    return image
 
 
 def _read_image(path: Path) -> Image | None:

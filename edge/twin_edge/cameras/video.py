@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from pathlib import Path
 
@@ -20,11 +21,16 @@ _COMPLETE_SHARE = 0.9
 
 
 class VideoCamera:
-    """A video file; frame times are those of reading, as with a device.
+    """A video file, turned as its metadata says; frame times are those of reading, as with a device.
+
+    `Frame.source_s` is when a frame is shown, which is not its number divided by the rate where the rate varies.
 
     Args:
         path: The file.
         loop: Start again at its end, for ever.
+
+    Attributes:
+        rotation: Degrees by which its metadata say that it is turned, clockwise; known when it is open.
     """
 
     live = False
@@ -32,17 +38,24 @@ class VideoCamera:
     def __init__(self, path: Path, *, loop: bool = False) -> None:
         self.uri = f"file:{path}" + ("?loop=1" if loop else "")
         self.fps: float | None = None
+        self.rotation = 0
         self._path = path
         self._loop = loop
         self._video: cv2.VideoCapture | None = None
         self._first: Image | None = None
         self._in_pass = 0
         self._index = 0
+        self._began_s = 0.0
+        self._first_s = 0.0
+        self._reached_s = 0.0
+        self._step_s = 0.0
+        self._source_s = 0.0
 
     def open(self) -> None:
         """Opens the file and decodes its first frame; see `Camera.open`."""
         self.close()
         self._index = 0
+        self._began_s = 0.0
         self._rewind()
 
     def _rewind(self) -> None:
@@ -57,12 +70,14 @@ class VideoCamera:
         video = open_video(str(self._path.resolve()), _file_backend())
         if video is None:
             raise CameraOpenError(f"{self._path} is not a video that OpenCV can read", fix="convert it to H.264 MP4")
+        video.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # Off in some releases.
         first = grab(video, str(self._path))
         if first is None:
             video.release()
             raise CameraOpenError(f"{self._path} has no frame that can be decoded", fix="record or copy it again")
         self._video, self._first, self._in_pass = video, first, 0
         self.fps = stated_fps(video)
+        self.rotation = int(video.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
 
     def read(self, timeout_s: float) -> Frame:  # noqa: ARG002 - a file never keeps anyone waiting
         """Decodes the next frame; see `Camera.read`."""
@@ -74,12 +89,13 @@ class VideoCamera:
             if not self._loop:
                 raise CameraEndedError(f"{self._path} has ended", fix="add ?loop=1 to play it for ever")
             self.close()
+            self._began_s = self._source_s + 1 / (self.fps or DEFAULT_FPS)
             self._rewind()
             image = self._next(self._video)
             if image is None:
                 raise CameraError(f"{self._path} has no frames any more", fix="record or copy it again")
-        source_s = self._index / (self.fps or DEFAULT_FPS)
-        frame = Frame(image, time.time_ns() // 1000, self._index, source_s=source_s)
+        self._source_s = self._time_of(self._video)
+        frame = Frame(image, time.time_ns() // 1000, self._index, source_s=self._source_s)
         self._index += 1
         self._in_pass += 1
         return frame
@@ -89,6 +105,16 @@ class VideoCamera:
             image, self._first = self._first, None
             return image
         return grab(video, str(self._path))
+
+    def _time_of(self, video: cv2.VideoCapture) -> float:
+        """When the frame just decoded is shown, seconds; counted on where the file does not say."""
+        before_s, self._reached_s = self._reached_s, _stated_s(video)
+        self._step_s = max(0.0, self._reached_s - before_s) if self._in_pass else 0.0
+        if self._in_pass == 0:
+            self._first_s = self._reached_s
+            return self._began_s
+        stated_s = self._began_s + self._reached_s - self._first_s
+        return stated_s if stated_s > self._source_s else self._source_s + 1 / (self.fps or DEFAULT_FPS)
 
     def _check_complete(self, video: cv2.VideoCapture) -> None:
         """Tells the end of a file from a place where it breaks off.
@@ -100,7 +126,9 @@ class VideoCamera:
         if self.fps is None or stated <= 0 or self._in_pass >= _COMPLETE_SHARE * stated:
             return
         # The count is a guess for some containers and wrong at a varying frame rate; the time is not.
-        reached_s, length_s = video.get(cv2.CAP_PROP_POS_MSEC) / 1000.0, stated / self.fps
+        # Behind the last frame OpenCV gives another one in some containers, so the last frame's own is remembered; it
+        # lasts about as long as the one before.
+        reached_s, length_s = max(_stated_s(video), self._reached_s + self._step_s), stated / self.fps
         if reached_s < _COMPLETE_SHARE * length_s:
             raise CameraError(
                 f"{self._path} breaks off after {self._in_pass} of about {stated:.0f} frames",
@@ -112,6 +140,12 @@ class VideoCamera:
         if self._video is not None:
             self._video.release()
         self._video = self._first = None
+
+
+def _stated_s(video: cv2.VideoCapture) -> float:
+    stated_s = video.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
+    # A time that FFmpeg does not know is its smallest number.
+    return stated_s if math.isfinite(stated_s) and stated_s >= 0.0 else 0.0
 
 
 def _file_backend() -> int:

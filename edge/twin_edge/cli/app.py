@@ -10,6 +10,7 @@ from twin_edge import __version__
 from twin_edge.cli import (
     bench,
     broker,
+    capture,
     doctor,
     imagine,
     inspect,
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 app.command("run", help=run.HELP)(run.command)
 app.command("watch", help=watch.HELP)(watch.command)
+app.command("capture", help=capture.HELP)(capture.command)
 app.command("record", help=record.HELP)(record.command)
 app.command("replay", help=replay.HELP)(replay.command)
 app.command("inspect", help=inspect.HELP)(inspect.command)

@@ -8,6 +8,7 @@ from rich.table import Table
 from twin_edge.benchmark import EXCLUDED, STAGES, Benchmark
 from twin_edge.frame_cost import JPEG_QUALITY
 from twin_edge.inspection import Inspection
+from twin_edge.preprocess.region import describe
 
 _KIB = 1024
 _WIDE = 110
@@ -27,6 +28,7 @@ def print_inspection(inspection: Inspection) -> None:
         "made from": f"recipe {origin.recipe} ({origin.recipe_digest[:12]}), data {origin.data_digest[:12]}",
         "made by": origin.software,
         "view": f"{view.width}x{view.height} {view.colour}, {view.resize_mode}, denoise {view.denoise}",
+        "region": describe(view.region),
         "state": f"{state.length} bytes: {pose}{light}{state.latent} latent, int8, step {state.scale:.6g}",
         "parts": f"{manifest.parts.count}, seen at {manifest.parts.side}x{manifest.parts.side}" if manifest.parts else "none",
         "quality, float": f"PSNR {quality.float_psnr_db:.2f} dB, SSIM {quality.float_ssim:.4f}",

@@ -1,4 +1,4 @@
-"""Frame to view: crop, resize, denoise, colour order.
+"""Frame to view: region, crop, resize, denoise, colour order.
 
 How this is done belongs to the model, so a `ViewSpec` travels in the bundle, and training, conversion and the device
 all make their views with the same `Viewer`.
@@ -14,6 +14,7 @@ import numpy as np
 
 from twin_edge.errors import CameraError, ManifestError
 from twin_edge.images import Image
+from twin_edge.preprocess.region import Region, checked, to_pixels
 from twin_edge.preprocess.shrink import Shrinker
 
 ResizeMode = Literal["fit-shortest", "fit-longest", "squash"]
@@ -39,6 +40,8 @@ class ViewSpec:
     subjects in the dark, see docs/preprocessing.md."""
     colour: Literal["RGB"] = "RGB"
     """Channel order of the view."""
+    region: Region | None = None
+    """What of the frame is looked at: x, y, width and height as shares of the frame's, 0-1; None for all of it."""
 
     @classmethod
     def from_json(cls, value: Any) -> ViewSpec:
@@ -60,11 +63,22 @@ class ViewSpec:
         ):
             if value[key] not in allowed:
                 raise ManifestError(f"'view.{key}' must be one of {', '.join(allowed)}")
-        return cls(**value)
+        return cls(**value | {"region": _region(value["region"])})
 
-    def to_json(self) -> dict[str, int | str]:
+    def to_json(self) -> dict[str, int | str | list[float] | None]:
         """Returns the specification as it stands in the manifest."""
-        return asdict(self)
+        return asdict(self) | {"region": None if self.region is None else list(self.region)}
+
+
+def _region(value: Any) -> Region | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(type(entry) in (int, float) for entry in value):
+        raise ManifestError("'view.region' must be null or four numbers")
+    try:
+        return checked(value)
+    except (ValueError, OverflowError) as error:
+        raise ManifestError(f"'view.region' is out of range ({error})") from error
 
 
 class Viewer:
@@ -126,9 +140,9 @@ class Plan:
 
     def __init__(self, spec: ViewSpec, size: tuple[int, int]) -> None:
         self.size = size
-        rows, columns = size
+        left, top, columns, rows = (0, 0, size[1], size[0]) if spec.region is None else to_pixels(spec.region, size)
         inner = (spec.height, spec.width)
-        outer = size
+        outer = (rows, columns)
         if spec.resize_mode == "fit-shortest":
             wanted = spec.width / spec.height
             if columns > rows * wanted:
@@ -141,12 +155,12 @@ class Plan:
                 min(spec.height, max(1, round(rows * scale))),
                 min(spec.width, max(1, round(columns * scale))),
             )
-        self.source = _centered(outer, size)
+        self.source = _centered(outer, (rows, columns), (top, left))
         self.target = _centered(inner, (spec.height, spec.width))
         self.shrink = Shrinker(outer, inner)
 
 
-def _centered(part: tuple[int, int], whole: tuple[int, int]) -> tuple[slice, slice]:
-    """Returns the rows and columns of the part in the middle of the whole."""
-    top, left = (whole[0] - part[0]) // 2, (whole[1] - part[1]) // 2
+def _centered(part: tuple[int, int], whole: tuple[int, int], corner: tuple[int, int] = (0, 0)) -> tuple[slice, slice]:
+    """Returns the rows and columns of the part in the middle of the whole, whose first ones are the corner's."""
+    top, left = corner[0] + (whole[0] - part[0]) // 2, corner[1] + (whole[1] - part[1]) // 2
     return slice(top, top + part[0]), slice(left, left + part[1])

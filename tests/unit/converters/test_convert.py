@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -198,3 +199,25 @@ def test_runtimes_that_differ_fail_the_gate() -> None:
     check_gate(gate, quality, [measured(10), measured(12)], None)
     with pytest.raises(ConversionError, match="differ by up to 3/255"):
         check_gate(gate, quality, [measured(10), measured(13)], None)
+
+
+def test_a_bundle_that_is_there_stays(
+    run_folder: Path, bundle_path: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    there = tmp_path / "quick.twin"
+    shutil.copy(bundle_path, there)
+
+    def refused() -> str:
+        done = convert(run_folder, "--out", str(there), environment=environment)
+        assert done.returncode == 2
+        return done.stderr
+
+    assert "has been made from this run already: use it, or --force" in refused()
+    os.utime(there, (1e9, 1e9))  # older than the run
+    assert "was made from another run: give another name with --out, or --force" in refused()
+    there.write_bytes(b"something else")
+    assert "was made from another run" in refused()
+    assert there.read_bytes() == b"something else"
+    done = convert(run_folder, "--out", str(there), "--force", environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert there.read_bytes() == bundle_path.read_bytes()

@@ -48,6 +48,21 @@ def test_what_is_always_hidden_is_painted_in_from_around_it() -> None:
     assert np.abs(plate[:8].astype(int) - GRADIENT[:8]).max() <= 3
 
 
+def test_what_is_always_hidden_is_taken_from_the_empty_scene() -> None:
+    poses = [Pose(0.5 * (row % 3), 0.0) for row in range(40)]
+    scene = GRADIENT.copy()
+    scene[26:38, 26:38] = (20, 200, 30)  # behind the disc
+    still = np.stack([scene] * len(poses))
+    for view, pose in zip(still, poses, strict=True):
+        view[disc(pose)] = (240, 20, 220)
+    # Taken in less light, with the colors of the evening.
+    empty = (scene * np.array((0.8, 0.7, 0.6))).astype(np.uint8)
+    plate = learn_plate(still, poses, empty)
+    assert np.abs(plate.astype(int) - scene).mean() < 1.5
+    assert np.abs(plate[28:36, 28:36].astype(int) - (20, 200, 30)).max() <= 6
+    assert np.abs(learn_plate(still, poses)[28:36, 28:36].astype(int) - (20, 200, 30)).max() > 50
+
+
 def test_coverage_is_the_disc_and_not_the_corners() -> None:
     seen = views()
     plate = learn_plate(seen, POSES)

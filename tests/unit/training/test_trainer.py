@@ -17,6 +17,7 @@ from twin_training.losses import motion_weights
 from twin_training.recipe import Recipe, load_recipe
 from twin_training.recordings import Dataset, record
 from twin_training.schedule import phase_at
+from twin_training.start import prepare
 from twin_training.train import train
 from twin_training.trainer import Trainer
 
@@ -184,6 +185,41 @@ def test_run_folder_has_all_that_conversion_and_people_need(run_folder: Path) ->
     # So small a twin has a quarter of the baseline's values, and is not held to it.
     assert metrics["baseline_test"]["psnr_db"] > metrics["mean_image_test"]["psnr_db"] + 1
     assert metrics["history"][-1]["step"] == load_recipe("quick").train.steps
+
+
+def test_a_finished_run_is_not_trained_anew_by_mistake(recipe: Recipe, run_folder: Path) -> None:
+    before = (run_folder / "metrics.json").read_bytes()
+    with pytest.raises(ConfigError, match=r"finished training.*--force"):
+        train("rig", recipe, run_folder)
+    assert (run_folder / "metrics.json").read_bytes() == before
+
+
+def test_a_run_that_is_replaced_has_not_finished_until_it_has(recipe: Recipe, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("metrics.json", "recording.mkv"):
+        (folder / name).write_text("old")
+    steps: list[int] = []
+    outcome = train(
+        "rig", recipe, folder, force=True, on_progress=lambda now: steps.append(now.step), stopped=lambda: bool(steps)
+    )
+    assert not outcome.finished
+    assert not (folder / "metrics.json").exists()
+    train("rig", recipe, folder, resume=True)
+    assert not (folder / "recording.mkv").exists()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["region"] is None
+
+
+def test_an_empty_scene_is_the_plate_of_a_subject_that_hardly_moves() -> None:
+    views = moving_subject.views(moving_subject.poses(90, reach=1.0))
+    empty = moving_subject.wall()
+    empty[28:36, 28:36] = (240, 20, 30)  # behind the square, never to be seen
+    guessed, shown = (
+        prepare(moving_subject.MODEL, views, (0,), 1, empty=scene).scene.plate.astype(int) for scene in (None, empty)
+    )
+    assert np.abs(shown - empty).mean() < 1.5
+    assert np.abs(guessed - empty)[29:35, 29:35].mean() > 40
 
 
 def test_nothing_to_resume_is_said(recipe: Recipe, tmp_path: Path, run_folder: Path) -> None:

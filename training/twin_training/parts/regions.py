@@ -8,7 +8,6 @@ from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from twin_edge.twin.parts import Labels
 from twin_training.parts.scene import LitScene, evenly

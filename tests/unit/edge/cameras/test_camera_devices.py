@@ -155,6 +155,50 @@ def test_device_delivers_times_out_and_is_unplugged(tmp_path: Path, monkeypatch:
     assert video.released
 
 
+class Settings(FakeVideo):
+    """A webcam that keeps its settings."""
+
+    def __init__(self, refused: tuple[int, ...] = ()) -> None:
+        super().__init__([])
+        self.refused = refused
+        self.values = {
+            cv2.CAP_PROP_AUTO_EXPOSURE: 3.0,
+            cv2.CAP_PROP_EXPOSURE: 166.0,
+            cv2.CAP_PROP_AUTO_WB: 1.0,
+            cv2.CAP_PROP_WB_TEMPERATURE: 4600.0,
+        }
+
+    def get(self, key: int) -> float:
+        return self.values.get(key, 0.0)
+
+    def set(self, key: int, value: float) -> bool:
+        if key not in self.refused:
+            self.values[key] = value
+        return key not in self.refused
+
+
+@pytest.mark.parametrize(
+    ("refused", "held"), [((), True), ((cv2.CAP_PROP_AUTO_WB,), True), ((cv2.CAP_PROP_EXPOSURE,), False)]
+)
+def test_device_holds_its_exposure_and_gives_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, refused: tuple[int, ...], held: bool
+) -> None:
+    path = tmp_path / "video0"
+    path.touch()
+    video = Settings(refused)
+    before = video.values.copy()
+    monkeypatch.setattr(device, "open_video", lambda *_: video)
+    camera = DeviceCamera(str(path))
+    with pytest.raises(CameraError, match="not open"):
+        camera.lock_exposure()
+    camera.open()
+    assert camera.lock_exposure() is held
+    assert video.values[cv2.CAP_PROP_AUTO_EXPOSURE] == 1
+    assert video.values[cv2.CAP_PROP_AUTO_WB] == (1 if refused == (cv2.CAP_PROP_AUTO_WB,) else 0)
+    camera.close()
+    assert {key: video.values[key] for key in before} == before
+
+
 class Picamera2:
     """The part of picamera2 that is used."""
 
@@ -227,6 +271,24 @@ def test_csi_delivers_and_times_out(picamera2: type[Picamera2]) -> None:
     camera.close()
     camera.close()
     assert picamera2.calls == ["configure", "start", "stop", "close"]
+
+
+def test_csi_holds_its_exposure(picamera2: type[Picamera2], monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    told: list[dict[str, Any]] = []
+    now = {"ExposureTime": 8000, "AnalogueGain": 1.5, "ColourGains": (1.9, 1.4), "Lux": 300}
+    monkeypatch.setattr(picamera2, "capture_metadata", lambda _self: now, raising=False)
+    monkeypatch.setattr(picamera2, "set_controls", lambda _self, values: told.append(values), raising=False)
+    camera = CsiCamera(0)
+    with pytest.raises(CameraError, match="not open"):
+        camera.lock_exposure()
+    camera.open()
+    assert camera.lock_exposure()
+    values = {"ExposureTime": 8000, "AnalogueGain": 1.5, "ColourGains": (1.9, 1.4)}
+    assert told == [{"AeEnable": False, "AwbEnable": False, **values}]
+    monkeypatch.delattr(picamera2, "set_controls")
+    assert not camera.lock_exposure()
+    assert "cannot be held" in caplog.text
+    camera.close()
 
 
 def test_csi_that_is_not_connected_or_does_not_start(

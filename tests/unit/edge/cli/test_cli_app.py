@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from twin_edge import __version__
 from twin_edge.cli.app import app
 
-COMMANDS = ("run", "watch", "inspect", "bench", "unpair", "broker", "doctor", "provision")
+COMMANDS = ("run", "watch", "capture", "inspect", "bench", "unpair", "broker", "doctor", "provision")
 
 
 @pytest.fixture
@@ -60,6 +60,12 @@ def test_help_teaches_by_example(invoke, command):
         ["watch", "--frames", "0"],
         ["watch", "--broker", "embedded:"],
         ["watch", "--twin", "a/b/c"],
+        ["capture", "-o", "film.mkv"],
+        ["capture", "--camera", "rig:"],
+        ["capture", "--camera", "rig:", "-o", "film.avi"],
+        ["capture", "--camera", "rig:", "-o", "film.mkv", "--every", "2s", "--fps", "3"],
+        ["capture", "--camera", "rig:", "-o", "film.mkv", "--region", "1,2,3"],
+        ["capture", "--camera", "what:", "-o", "film.mkv"],
         ["inspect"],
         ["broker", "--port", "70000"],
         ["unpair"],
