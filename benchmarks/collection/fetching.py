@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from npm_package import digest, packed_members
+
 from twin_edge.errors import ConfigError
 from twin_edge.files import write_atomic
 

@@ -74,7 +74,6 @@ def shoot(film: Film) -> Iterator[Shot]:
     last = round(film.seconds * film.ticks_per_s)
     while rig.index < last:
         truth = dict(rig.truth())
-        # As the rig's needle is drawn, not as a broken gauge would show it: no such fault is filmed.
         yield Shot(rig.index, _seen(film, rig.draw(), rig.index / last), truth)
         rig.step(int(pace.choice(_STEPS)) if film.phone else 1)
 
@@ -82,17 +81,29 @@ def shoot(film: Film) -> Iterator[Shot]:
 def _seen(film: Film, image: Image, along: float) -> Image:
     light = film.light + (film.light_end - film.light) * along
     if not math.isclose(light, 1.0):
-        image = cv2.convertScaleAbs(image, alpha=light)
+        image = np.asarray(cv2.convertScaleAbs(image, alpha=light), np.uint8)
+    return as_filmed(film, image)
+
+
+def as_filmed(film: Film, image: Image) -> Image:
+    """Returns a picture of the rig as a film has it, in unchanged light.
+
+    Args:
+        film: The film.
+        image: uint8 BGR of shape (360, 480, 3).
+    """
     if film.shift != (0, 0):
         matrix = np.array([[1.0, 0.0, film.shift[0]], [0.0, 1.0, film.shift[1]]])
-        image = cv2.warpAffine(image, matrix, image.shape[1::-1], borderMode=cv2.BORDER_REFLECT_101)
+        image = np.asarray(
+            cv2.warpAffine(image, matrix, image.shape[1::-1], borderMode=cv2.BORDER_REFLECT_101), np.uint8
+        )
     if film.phone:
         wide = np.zeros((*_PHONE_SIZE, 3), np.uint8)
         top, left = ((_PHONE_SIZE[axis] - _PHONE_PICTURE[axis]) // 2 for axis in (0, 1))
         part = wide[top : top + _PHONE_PICTURE[0], left : left + _PHONE_PICTURE[1]]
         part[:] = cv2.resize(image, _PHONE_PICTURE[::-1], interpolation=cv2.INTER_CUBIC)
         image = wide
-    return np.asarray(image, np.uint8)
+    return image
 
 
 def truth_path(video: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,9 @@ from collection.fetching import Packed, fetch
 from collection.films import Film, make_film, truth_path
 from collection.simulators import Play, make_play
 from twin_edge.errors import ConfigError
+
+OWN: Final = "own"
+_MOST_NAME: Final = 60
 
 Source = Packed | Film | Play | str
 """A package that holds the file, what is rendered into it, or the URI of a camera."""
@@ -22,7 +26,7 @@ class Recording:
     name: str
     """Its name: of the file without ending, of the run and of the bundle."""
     kind: str
-    """What is seen: `person`, `crowd`, `machine`, or `own` for one that is not of the collection."""
+    """What is seen: `person`, `crowd`, `machine`, or `OWN` for one that is not of the collection."""
     source: Source
     """Where it comes from."""
     suffix: str = ".mp4"
@@ -40,14 +44,17 @@ class Recording:
 
 
 def of_file(path: Path) -> Recording:
-    """Returns a recording of the user's own.
+    """Returns a recording of the user's own, named after its file.
 
     Raises:
         ConfigError: There is no such file.
     """
     if not path.is_file():
         raise ConfigError(f"there is no file {path}", fix="check the path of the recording")
-    return Recording(path.stem, "own", str(path))
+    # It is the name of a run and a bundle as well.
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).strip("-._")[:_MOST_NAME] or OWN
+    taken = any(name == recording.name for recording in COLLECTION)
+    return Recording(f"{OWN}-{name}" if taken else name, OWN, str(path.resolve()))
 
 
 def make(recording: Recording, clips: Path) -> None:

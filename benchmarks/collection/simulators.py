@@ -17,6 +17,7 @@ from collection.video_file import VideoForm, comment_of, write_video
 from twin_edge.errors import ConfigError
 from twin_edge.images import Image
 
+_QUIET: Final = {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "PYGAME_HIDE_SUPPORT_PROMPT": "1"}
 _FORCES: Final = (0, 1)
 _POLE_GAINS: Final = (0.6, 1.2, 18.0, 3.2)
 """How hard the cart is pushed for its place, speed, the pole's angle and its speed."""
@@ -144,8 +145,8 @@ _TASKS: Final[dict[str, Callable[[Play], Iterator[Image]]]] = {"cartpole": _cart
 
 
 def _environment(name: str) -> Any:
-    for variable in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):
-        os.environ.setdefault(variable, "dummy")
+    for variable, value in _QUIET.items():
+        os.environ.setdefault(variable, value)
     _module("pygame")
     return _module("gymnasium").make(name, render_mode="rgb_array")
 
