@@ -128,7 +128,7 @@ def _measured(recording: Recording, folders: Folders, console: Console, *, train
                 cost = make_bundle(recording, folders)
             except RefusedError as refused:
                 console.print(f"{recording.name} refused: {refused.message}", highlight=False, soft_wrap=True)
-                return Measurement(Row(recording.name, reason=refused.message), {})
+                return Measurement(Row(recording.name, reason=refused.message), {"refused_after_s": refused.after_s})
         console.print(f"{recording.name}: trained in {cost.training_s:.0f} s, {cost.training_mb:.0f} MB")
     with console.status(recording.name) as status:
         return measure(recording, folders, lambda stage: status.update(f"{recording.name}: {stage}"))

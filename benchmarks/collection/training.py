@@ -59,7 +59,16 @@ class Folders:
 
 
 class RefusedError(TrainingError):
-    """Training or conversion said no; the message is what it said."""
+    """Training or conversion said no.
+
+    Args:
+        message: What it said.
+        after_s: When, seconds since it was started.
+    """
+
+    def __init__(self, message: str, after_s: float) -> None:
+        super().__init__(message)
+        self.after_s = after_s
 
 
 def make_bundle(recording: Recording, folders: Folders) -> Cost:
@@ -74,10 +83,14 @@ def make_bundle(recording: Recording, folders: Folders) -> Cost:
     folders.bundles.mkdir(parents=True, exist_ok=True)
     folders.runs.mkdir(parents=True, exist_ok=True)
     log = folders.runs / f"{recording.name}.log"
-    training = _measured(
-        ["twin_training", recording.subject(folders.clips), "--name", recording.name, "--runs", str(folders.runs)], log
-    )
-    converting = _measured(["twin_converters", str(run), "--out", str(bundle)], log)
+    subject = recording.subject(folders.clips)
+    try:
+        training = _measured(["twin_training", subject, "--name", recording.name, "--runs", str(folders.runs)], log)
+        converting = _measured(["twin_converters", str(run), "--out", str(bundle)], log)
+    except RefusedError as refused:
+        # Where the recording lies is nobody's business who reads the table.
+        message = refused.message.replace(subject, Path(subject).name)
+        raise RefusedError(message, refused.after_s) from refused
     cost = Cost(*training, *converting)
     write_atomic(run / _COST, json.dumps(asdict(cost)).encode())
     return cost
@@ -117,9 +130,10 @@ def _measured(arguments: Sequence[str], log: Path) -> tuple[float, float]:
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
+    took_s = round(time.monotonic() - began, 1)
     if process.returncode:
-        raise RefusedError(said(log.read_bytes()[start:].decode(errors="replace"), process.returncode))
-    return round(time.monotonic() - began, 1), round(usage.ru_maxrss * _KIB_IN_MB, 1)
+        raise RefusedError(said(log.read_bytes()[start:].decode(errors="replace"), process.returncode), took_s)
+    return took_s, round(usage.ru_maxrss * _KIB_IN_MB, 1)
 
 
 def said(output: str, code: int) -> str:

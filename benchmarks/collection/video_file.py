@@ -16,7 +16,8 @@ import av.error
 from twin_edge.errors import ConfigError
 from twin_edge.images import Image
 
-_OPTIONS: Final = {"crf": "18", "preset": "medium"}
+_OPTIONS: Final = {"crf": "18", "preset": "medium", "x264-params": "cpu-independent=1"}
+"""Without the last one even two runs on one machine differ."""
 _THREADS: Final = 2
 """Fixed: what x264 writes depends on the number of its threads."""
 _TRACK_HEADER: Final = b"tkhd"
@@ -69,7 +70,7 @@ def write_video(path: Path, form: VideoForm, pictures: Iterable[tuple[int, Image
         if count:
             container.mux(stream.encode(None))
     if not count:
-        beside.unlink()
+        beside.unlink(missing_ok=True)
         raise ConfigError(f"{path.name} has no pictures", fix="render at least one")
     if form.rotated:
         beside.write_bytes(_with_quarter_turn(beside.read_bytes(), stored_height=shape[1]))
