@@ -40,8 +40,8 @@ from twin_edge.twin import Twin
 HAND: Final = "hand"
 _HAND_LEAVES_S: Final = 0.5
 _NEEDLE_SEEDS: Final = range(7100, 7140)
-_NEEDLE_FRAMES: Final = 30
-_NEEDLE_STRIDE: Final = 15
+_NEEDLE_FRAMES: Final = 90
+_NEEDLE_STRIDE: Final = 3
 _RIG_FPS: Final = 30.0
 
 
@@ -215,9 +215,10 @@ def _needle(
 
 
 def _needle_of_rig(bundle: Bundle) -> dict[str, Any]:
-    """Looks at the gauge in the renderings of many unseen seeds, twice a second."""
+    """Looks at the gauge in what subscribers see of many unseen seeds, 9 s of each at 10 frames per second."""
     reader, spec = NeedleReader(bundle.manifest.view, Film(seed=0, seconds=1.0)), bundle.manifest.view
-    twin = Twin(bundle)
+    twin, fps = Twin(bundle, encodes=False), _RIG_FPS / _NEEDLE_STRIDE
+    batch = states_in_packet(RunConfig().batch_ms, fps)
     views = np.empty((_NEEDLE_FRAMES, spec.height, spec.width, 3), np.uint8)
     shown, viewed, truth, strange = [], [], [], []
     for seed in _NEEDLE_SEEDS:
@@ -226,9 +227,10 @@ def _needle_of_rig(bundle: Bundle) -> dict[str, Any]:
             rig.step(_NEEDLE_STRIDE)
             twin.make_view(rig.draw(), view)
             truth.append(float(rig.truth()["pressure_bar"]))
-        watched = watch(bundle, views, _RIG_FPS / _NEEDLE_STRIDE)
+        watched = watch(bundle, views, fps)
         strange.append(watched.strange)
-        shown += [reader.read(twin.render(state)) for state in watched.states]
+        (decoded,) = subscribe(bundle, [views], [watched.states], fps, batch).decoded
+        shown += [reader.read(twin.render(state)) for state in decoded]
         viewed += [reader.read(view) for view in views]
     return _both(np.array(shown), np.array(viewed), np.array(truth), np.concatenate(strange))
 

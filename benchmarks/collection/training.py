@@ -83,6 +83,7 @@ def make_bundle(recording: Recording, folders: Folders) -> Cost:
     folders.bundles.mkdir(parents=True, exist_ok=True)
     folders.runs.mkdir(parents=True, exist_ok=True)
     log = folders.runs / f"{recording.name}.log"
+    log.unlink(missing_ok=True)
     subject = recording.subject(folders.clips)
     try:
         training = _measured(["twin_training", subject, "--name", recording.name, "--runs", str(folders.runs)], log)
