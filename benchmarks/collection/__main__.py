@@ -80,7 +80,9 @@ def main() -> int:
             write_rows(out, kept)
             _keep_notes(out.with_name(f"{out.stem}_notes.json"), recording.name, done.notes)
     if options.json:
-        print(json.dumps([row.to_json() for row in rows] if len(rows) != 1 else rows[0].to_json()))
+        trees = [row.to_json() for row in rows]
+        if rows or options.recording is None:
+            print(json.dumps(trees if options.recording is None else trees[0]))
     elif rows:
         screen = Console()
         (screen if screen.is_terminal else Console(width=WIDTH)).print(table_of(rows))

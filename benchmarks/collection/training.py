@@ -112,7 +112,7 @@ def require_bundle(recording: Recording, folders: Folders) -> Path:
     name = recording.second_recording_of or recording.name
     path = folders.bundle(name)
     if not path.is_file():
-        raise ConfigError(f"there is no bundle {path}", fix=f"make it first: python -m collection {name}")
+        raise ConfigError(f"there is no bundle {path}", fix=f"make that of {name} first, without --only-measure")
     return path
 
 
