@@ -7,24 +7,28 @@ are trained, and the one that draws the validation blocks best is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from twin_edge.errors import TrainingError
+from twin_edge.quality import psnr
 from twin_training import evidence
+from twin_training.loop import TwinTrainer
 from twin_training.parts.regions import find_regions
 from twin_training.parts.scene import evenly, light_up
-from twin_training.recipe import Recipe, load_recipe
+from twin_training.recipe import Recipe, TrainConfig, load_recipe
 from twin_training.recordings import Dataset, Views
 
 AUTO: Final = "auto"
 PARTS: Final = "parts"
 WHOLE: Final = "face"
 """The recipe of a subject that moves as a whole."""
+LINEAR: Final = "linear"
 
 _SAMPLES: Final = 400
 _SIDE: Final = 64
@@ -40,6 +44,8 @@ _FOREIGN: Final = 0.6
 _CROWD: Final = 3
 """Separate things at a time, at the median, that make such a recording one of a crowd."""
 _LEAST_THING: Final = 12
+_LINEAR_COMPONENTS: Final = 32
+_CLEARLY_BETTER_DB: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,20 @@ class Kind:
         if self.alignment_db >= _CLEARLY_WHOLE_DB:
             return f"the subject moves as a whole: aligning its views makes them {self.alignment_db:.1f} dB more alike"
         return f"a fixed scene: {where}"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A twin that was trained, one of those to choose from."""
+
+    recipe: Recipe
+    """What it was trained by."""
+    trainer: TwinTrainer
+    """Its networks."""
+    psnr_db: float
+    """Mean PSNR on the validation blocks, float, dB."""
+    history: tuple[dict[str, float], ...]
+    """Its losses."""
 
 
 def look_at(dataset: Dataset, weights: int) -> Kind:
@@ -123,7 +143,41 @@ def candidates(
             fix="point the camera at one machine or person, or choose one with --region x,y,w,h",
         )
     on_note(str(kind))
-    return tuple(parts if name == PARTS else _resolved(recipe, name) for name in kind.recipes)
+    return tuple(parts if name == PARTS else _resolved(recipe, name) for name in (*kind.recipes, LINEAR))
+
+
+def next_choice(choices: Sequence[Recipe], tried: Sequence[Candidate], dataset: Dataset) -> Recipe | None:
+    """Returns the recipe to train next; None when the best of those that were tried is good enough, or none is left.
+
+    Good enough is clearly better than principal components of the views draw the validation blocks. What comes last is
+    the linear twin: it costs little, and no bundle is to be worse than it.
+
+    Args:
+        choices: The recipes, the likelier first.
+        tried: What has been trained.
+        dataset: What was recorded.
+    """
+    if len(tried) == len(choices):
+        return None
+    if tried:
+        best = max(one.psnr_db for one in tried)
+        if best >= linear_psnr(dataset.train, dataset.validation) + _CLEARLY_BETTER_DB:
+            return None
+    return choices[len(tried)]
+
+
+def linear_psnr(train: Views, held: Views) -> float:
+    """Returns the mean PSNR of held-out views drawn with principal components of the training views, dB."""
+    known = evenly(train, _SAMPLES).reshape(-1, train[0].size).astype(np.float32)
+    mean = known.mean(0)
+    known -= mean
+    values, vectors = np.linalg.eigh(known @ known.T)
+    count = min(_LINEAR_COMPONENTS, len(known) - 1)
+    basis = (vectors[:, -count:] / np.sqrt(np.maximum(values[-count:], 1e-3))).T @ known
+    sample = evenly(held, _SAMPLES)
+    rows = sample.reshape(len(sample), -1) - mean
+    drawn = np.clip((rows @ basis.T) @ basis + mean, 0, 255).reshape(sample.shape)
+    return float(np.mean([psnr(view, np.rint(one).astype(np.uint8)) for view, one in zip(sample, drawn, strict=True)]))
 
 
 def _resolved(recipe: Recipe, name: str) -> Recipe:
@@ -136,7 +190,9 @@ def _resolved(recipe: Recipe, name: str) -> Recipe:
     }
     model = replace(chosen.model, **sizes) if scale != 1 else chosen.model
     parts = replace(chosen.parts, weights=round(chosen.parts.weights * max(1.0, scale)))
-    train = replace(chosen.train, seed=recipe.train.seed)
+    asked = recipe.train.steps
+    steps = chosen.train.steps if asked == TrainConfig().steps else asked
+    train = replace(chosen.train, seed=recipe.train.seed, steps=steps)
     return replace(chosen, name=f"{AUTO}-{name}", data=recipe.data, model=model, parts=parts, train=train)
 
 
@@ -158,6 +214,7 @@ def _explained(flat: Views) -> list[float]:
     return shares
 
 
-def _things(mask: np.ndarray) -> int:  # type: ignore[type-arg]
+def _things(mask: npt.NDArray[np.uint8]) -> int:
+    """Returns how many separate things a mask shows."""
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask)
     return sum(int(stats[label, cv2.CC_STAT_AREA]) >= _LEAST_THING for label in range(1, count))

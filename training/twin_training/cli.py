@@ -25,9 +25,9 @@ _INTERRUPTED = 130
 _HELP = """Train the twin of a subject.
 
 SUBJECT is what to look at: `rig` (the built-in machine), a video file, `images:FOLDER`, or a camera URI such as `0`.
-Without --recipe everything but the rig is trained with `face`, which is for a subject that moves as a whole before a
-fixed camera; --recipe rig is for one that stays in its place, such as a machine. What is wrong with the recording is
-said as a warning, and kept in metrics.json.
+What kind of subject it is, is measured: a fixed scene whose parts move each by themselves, as of a machine, or one that
+moves as a whole, as a person does. Where that is not clear several twins are trained, and the one that draws held-out
+blocks best is kept. What is wrong with the recording is said as a warning, and kept in metrics.json.
 
 What of the frames is looked at is found in the recording: black bars are left out, and all that never moves around a
 small subject; --region whole or --region x,y,width,height say otherwise. `twin-train look SUBJECT` shows it beforehand.
@@ -50,7 +50,7 @@ def command(
     recipe: Annotated[
         str,
         typer.Option(
-            help="A shipped recipe (rig, face, quick, digits) or a TOML file. Default: rig for the rig, else face."
+            help="A shipped recipe (auto, parts, face, linear, rig, quick, digits) or a TOML file. Default: auto."
         ),
     ] = "",
     runs: Annotated[Path, typer.Option(help="Where the run folders are.")] = Path("runs"),
@@ -115,7 +115,7 @@ def _train(wanted: _Wanted, runs: Path) -> None:
     check_may_begin(folder, resume=wanted.resume, force=wanted.force)
     recipe = _recipe(wanted, folder)
     console = Console(stderr=True)
-    console.print(f"subject {subject}, recipe {recipe.name}, {recipe.train.steps} steps -> {folder}")
+    console.print(f"subject {subject}, recipe {recipe.name} -> {folder}")
     from twin_training.display import Display
 
     try:
@@ -146,7 +146,7 @@ def _train(wanted: _Wanted, runs: Path) -> None:
 
     before = signal.signal(signal.SIGINT, ask_to_stop)
     try:
-        with Display(console, recipe.train.steps) as display:
+        with Display(console) as display:
             outcome = train(
                 subject,
                 recipe,
@@ -209,7 +209,7 @@ def _recipe(wanted: _Wanted, folder: Path) -> Recipe:
             raise ConfigError("a run that is gone on with keeps its region", fix="leave --region out")
         if not (wanted.recipe or wanted.size or wanted.steps):
             return own
-    name = wanted.recipe or ("rig" if wanted.subject in {"rig", "rig:"} else "face")
+    name = wanted.recipe or "auto"
     # Of what is not said again, the run's own stands.
     recipe = own if own is not None and not wanted.recipe else load_recipe(name)
     if wanted.size:

@@ -20,7 +20,7 @@ from rich.progress import (
 if TYPE_CHECKING:
     from twin_training import diagnosis, loop
 
-_SHOWN: Final = ("l1", "dssim", "adversarial")
+_SHOWN: Final = ("l1", "dssim", "adversarial", "error", "bits")
 _LINES: Final = 10
 _BARS_PER_S: Final = 4
 
@@ -30,16 +30,14 @@ class Display:
 
     Args:
         console: Where to.
-        steps: Training steps in all.
     """
 
-    def __init__(self, console: Console, steps: int) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._steps = steps
         self._bars: Progress | None = None
         self._recording = self._training = TaskID(0)
         self._started_s = 0.0
-        self._first_step = 0
+        self._first_step = self._last_step = 0
         if console.is_terminal:
             self._bars = Progress(
                 TextColumn("{task.description}"),
@@ -53,7 +51,7 @@ class Display:
                 refresh_per_second=_BARS_PER_S,
             )
             self._recording = self._bars.add_task("recording", total=None, losses="")
-            self._training = self._bars.add_task("training ", total=steps, losses="", start=False)
+            self._training = self._bars.add_task("training ", total=None, losses="", start=False)
 
     def __enter__(self) -> Self:
         if self._bars is not None:
@@ -92,13 +90,14 @@ class Display:
     def trained(self, progress: loop.Progress) -> None:
         """Shows a training step."""
         losses = " ".join(f"{name} {progress.losses[name]:.4f}" for name in _SHOWN if name in progress.losses)
-        if not self._started_s:
+        if not self._started_s or progress.step <= self._last_step:  # Another twin begins.
             self._started_s, self._first_step = time.monotonic(), progress.step - 1
             if self._bars is not None:
-                self._bars.start_task(self._training)
+                self._bars.reset(self._training, total=progress.steps, completed=progress.step)
+        self._last_step = progress.step
         if self._bars is not None:
             self._bars.update(self._training, completed=progress.step, losses=losses)
-        elif progress.step * _LINES // self._steps > (progress.step - 1) * _LINES // self._steps:
+        elif progress.step * _LINES // progress.steps > (progress.step - 1) * _LINES // progress.steps:
             seconds = time.monotonic() - self._started_s
             left = seconds / (progress.step - self._first_step) * (progress.steps - progress.step)
             self._console.print(f"step {progress.step}/{progress.steps}  {losses}  {seconds:.0f} s, {left:.0f} s left")

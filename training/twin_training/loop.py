@@ -17,9 +17,9 @@ import tensorflow as tf
 
 from twin_edge.errors import TrainingError
 from twin_edge.files import write_atomic
+from twin_training.parts.scene import PartsLayout
 from twin_training.recipe import Recipe
 from twin_training.recordings import Views
-from twin_training.parts.scene import PartsLayout
 from twin_training.start import Scene
 
 

@@ -69,8 +69,8 @@ class ModelConfig:
     """Sizes of the networks."""
 
     family: str = "twin"
-    """`auto`: what the recording deserves; `twin`; `parts`: light over a plate, and parts that move by themselves; or `article`: the article's DCGAN with an
-    encoder, without color (docs/article.md)."""
+    """`auto`: what the recording deserves; `twin`; `parts`: light over a plate, and parts that move by themselves; or
+    `article`: the article's DCGAN with an encoder, without color (docs/article.md)."""
     size: int = 128
     """Height and width of views and renderings, pixels, a power of two from 32 to 256; for the article 28 to 64."""
     moving: bool = False

@@ -16,6 +16,7 @@ from twin_edge.files import write_atomic
 from twin_edge.pictures import labelled_rows
 from twin_edge.quality import psnr, ssim
 from twin_training.article.trainer import ArticleTrainer
+from twin_training.auto import Candidate, candidates, next_choice
 from twin_training.baselines import best, rate_points
 from twin_training.diagnosis import (
     Finding,
@@ -113,16 +114,9 @@ def train(
         for finding in found:
             on_finding(finding)
 
-    run.begin(recipe, resume=resume)
     if recipe.model.family != "article":  # Stills: they are in no order, and nothing moves from one to the next.
         on_stage("looking at the recording")
-        tell(check_recording(dataset, moving=recipe.model.moving))
-    tell(check_framing(found, dataset, moving=recipe.model.moving))
-    trainer = make_trainer(recipe, dataset, on_stage)
-    stage = stage_of(trainer.start, dataset.train) if isinstance(trainer, Trainer) else None
-    tell([] if stage is None else check_following(stage))
-    if resume:
-        trainer.restore(run.checkpoint)
+    choices = candidates(recipe, dataset, on_note)
     history: list[dict[str, float]] = []
 
     def keep(progress: Progress) -> None:
@@ -131,9 +125,29 @@ def train(
             history.append(entry | {name: round(value, 6) for name, value in progress.losses.items()})
         on_progress(progress)
 
-    if not trainer.fit(keep, stopped=stopped, checkpoint=run.checkpoint):
-        return Outcome(finished=False, step=trainer.step, seconds=time.monotonic() - started, metrics={})
-    trainer.finish()
+    tried: list[Candidate] = []
+    while recipe_to_try := next_choice(choices, tried, dataset):
+        run.begin(recipe_to_try, resume=resume)
+        history.clear()
+        trainer = make_trainer(recipe_to_try, dataset, on_stage)
+        if resume:
+            trainer.restore(run.checkpoint)
+        if not trainer.fit(keep, stopped=stopped, checkpoint=run.checkpoint):
+            return Outcome(finished=False, step=trainer.step, seconds=time.monotonic() - started, metrics={})
+        trainer.finish()
+        held = evaluate(trainer, dataset.validation, dataset.validation_cuts)
+        tried.append(Candidate(recipe_to_try, trainer, held["psnr_db"], tuple(history)))
+        if len(choices) > 1:
+            on_note(f"{recipe_to_try.name} draws the validation blocks at {held['psnr_db']:.2f} dB")
+    chosen = max(tried, key=lambda one: one.psnr_db)
+    recipe, trainer = chosen.recipe, chosen.trainer
+    history[:] = chosen.history
+    run.begin(recipe, resume=False)
+    if recipe.model.family != "article":
+        tell(check_recording(dataset, moving=recipe.model.moving))
+    tell(check_framing(found, dataset, moving=recipe.model.moving))
+    stage = stage_of(trainer.start, dataset.train) if isinstance(trainer, Trainer) else None
+    tell([] if stage is None else check_following(stage))
     trained = time.monotonic()
     run.write_dataset(dataset)
     run.write_models(trainer.encoder, trainer.generator)
@@ -148,6 +162,7 @@ def train(
         "subject": os.path.basename(subject),  # noqa: PTH119 - a subject may be a URI
         "recipe": recipe.name,
         "recipe_digest": recipe.digest(),
+        "candidates": [{"recipe": one.recipe.name, "validation_psnr_db": one.psnr_db} for one in tried],
         "data_digest": dataset.digest(),
         "prior_deviation": trainer.prior_deviation,
         "region": list(recipe.data.region) or None,

@@ -7,6 +7,7 @@ sheet. The generator draws the pixels of all parts, one part after the other; th
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import numpy.typing as npt

@@ -225,5 +225,6 @@ def _dense(sizes: tuple[int, ...], name: str) -> keras.Sequential:
 
 
 def _maps(network: keras.Sequential) -> list[LinearMap]:
-    return [LinearMap(*(np.asarray(value) for value in layer.get_weights())) for layer in network.layers if layer.weights]
+    layers = [layer for layer in network.layers if layer.weights]
+    return [LinearMap(*(np.asarray(value) for value in layer.get_weights())) for layer in layers]
 
