@@ -26,6 +26,7 @@ _PREVIEW_EVERY_S: Final = 3.0
 _DISK_EVERY_S: Final = 2.0
 _GIVE_UP_S: Final = 60.0
 """How long a live camera may be away before what there is of the video is all there will be."""
+_OLDEST_S: Final = 1.0
 _EARLY_S: Final = 0.02
 _EARLY_SHARE: Final = 0.25
 """Cameras are not clocks: a frame may come early by this much and still be taken."""
@@ -120,7 +121,7 @@ class _Filming:
     def take(self, frame: Frame) -> str:
         """Takes a frame; returns why it is the last one, or nothing."""
         config, size = self._config, (frame.image.shape[0], frame.image.shape[1])
-        time_s = frame.time_us / 1e6 if frame.source_s is None else frame.source_s
+        time_s = _monotonic_s(frame) if frame.source_s is None else frame.source_s
         if self._size is None:
             self._size, self._first_s, self._started_s = size, time_s, time.monotonic()
         if size != self._size:
@@ -222,6 +223,15 @@ class _Filming:
         if preview is not None and time.monotonic() - self._shown_s >= _PREVIEW_EVERY_S:
             self._shown_s = time.monotonic()
             write_preview(preview, frame.image, self._config.region)
+
+
+def _monotonic_s(frame: Frame) -> float:
+    """Returns when a live camera's frame was captured by a clock that nobody sets.
+
+    A device without a clock of its own sets it by hours when it first reaches the network, in the middle of a video.
+    """
+    age_s = time.time() - frame.time_us / 1e6
+    return time.monotonic() - min(max(age_s, 0.0), _OLDEST_S)
 
 
 def _check_disk(config: FilmConfig, notice: Callable[[str], None]) -> None:

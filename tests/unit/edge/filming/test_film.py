@@ -39,6 +39,7 @@ class Live:
         self.given = 0
         self.calls: list[str] = []
         self.accepts = True
+        self.clock_s = 0.0
 
     def open(self) -> None:
         self.calls.append("open")
@@ -49,7 +50,11 @@ class Live:
             raise CameraError("unplugged", fix="plug it in")
         self.given += 1
         side = self.sizes[self.given * len(self.sizes) // (self.count + 1)]
-        return Frame(np.full((48, side, 3), self.given % 200, np.uint8), time.time_ns() // 1000, self.given)
+        return Frame(
+            np.full((48, side, 3), self.given % 200, np.uint8),
+            time.time_ns() // 1000 + round(1e6 * self.clock_s),
+            self.given,
+        )
 
     def lock_exposure(self) -> bool:
         self.calls.append(f"lock after {self.given}")
@@ -140,6 +145,19 @@ def test_a_live_camera_is_filmed_for_so_long(tmp_path: Path, stop) -> None:
     stats = film(FilmConfig("9", tmp_path / "film.mkv", seconds=0.5), stop=stop)
     assert stats.reason == "duration"
     assert 0.3 < stats.seconds < 0.5
+
+
+@pytest.mark.parametrize("jump_s", [7200.0, -7200.0])
+def test_a_clock_that_is_set_meanwhile(tmp_path: Path, stop, live: Live, jump_s: float) -> None:
+    def tell(stats: FilmStats) -> None:
+        live.clock_s = jump_s if stats.frames else 0.0
+
+    stats = film(FilmConfig("9", tmp_path / "film.mkv", seconds=1.6), stop=stop, on_stats=tell)
+    assert live.clock_s == jump_s
+    assert stats.reason == "duration"
+    times = frames_of(tmp_path / "film.mkv")
+    assert 1.3 < times[-1] <= 1.6
+    assert np.median(np.diff(times)) < 0.05
 
 
 def test_a_disk_that_fills(tmp_path: Path, stop, monkeypatch) -> None:
