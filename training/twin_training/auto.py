@@ -113,8 +113,7 @@ def look_at(dataset: Dataset, weights: int) -> Kind:
     explained = float(np.median(_explained(lit.flat)))
     masks = evidence.foregrounds(sample[:: max(1, len(sample) // 100)], lit.plate)
     things = float(np.median([_things(mask.astype(np.uint8)) for mask in masks]))
-    cuts = list(dataset.cuts[1:])
-    longest = max((part for part in np.split(train, cuts) if len(part)), key=len) if cuts else train
+    longest = train if dataset.continuous else max(np.split(train, list(dataset.cuts[1:])), key=len)
     gain = evidence.registration_gain(longest, held)
     return Kind(len(regions.shares), regions.area, gain, explained, things)
 

@@ -71,12 +71,13 @@ class Finding:
         return asdict(self) | {"evidence": round(self.evidence, 4)}
 
 
-def check_recording(dataset: Dataset, *, moving: bool) -> list[Finding]:
+def check_recording(dataset: Dataset, *, moving: bool, chosen: bool = False) -> list[Finding]:
     """Looks at the views of a subject before anything is trained.
 
     Args:
         dataset: Views in time order, each part large enough to train on.
         moving: Whether the recipe is for a subject that moves as a whole.
+        chosen: Whether the recipe was chosen by what was measured: then it needs no advice.
     """
     train, validation, test = dataset.train, dataset.validation, dataset.test
     findings = [*_amount(train), *_light(train), *_still(validation, test), *_unlike(dataset)]
@@ -89,7 +90,7 @@ def check_recording(dataset: Dataset, *, moving: bool) -> list[Finding]:
         )
         what = f"the camera moves: in {share:.0%} of the compared views the whole edge of the picture has shifted"
         return [*findings, Finding("camera-moves", what, share, f"{advice}; the gap will be high whenever it moves")]
-    return [*findings, *_recipe_fits(longest, validation, moving=moving)]
+    return findings if chosen else [*findings, *_recipe_fits(longest, validation, moving=moving)]
 
 
 def check_views(views: Views) -> list[Finding]:

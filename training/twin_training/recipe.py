@@ -146,7 +146,7 @@ class PartsConfig:
     """Latent values of a part, 1-32; those that a part does not need cost nothing."""
     side: int = 16
     """Height and width of a part as the encoder sees it, pixels, 8-64."""
-    reading: tuple[int, ...] = (48, 48)
+    reading: tuple[int, ...] = (32,)
     """Hidden values from a part's pixels to its latent, 1-1024 each."""
     drawing: tuple[int, ...] = (96, 128)
     """Hidden values from the latent to the coefficients of its picture, 1-1024 each."""

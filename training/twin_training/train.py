@@ -144,7 +144,7 @@ def train(
     history[:] = chosen.history
     run.begin(recipe, resume=False)
     if recipe.model.family != "article":
-        tell(check_recording(dataset, moving=recipe.model.moving))
+        tell(check_recording(dataset, moving=recipe.model.moving, chosen=len(choices) > 1))
     tell(check_framing(found, dataset, moving=recipe.model.moving))
     stage = stage_of(trainer.start, dataset.train) if isinstance(trainer, Trainer) else None
     tell([] if stage is None else check_following(stage))

@@ -22,6 +22,9 @@ from twin_training.parts.learning import Appearance, LearnedPart
 PIXELS: Final = "pixels"
 """What the names of the layers end with that make pixels of coefficients: the converter gives them few bits."""
 _ROOM: Final = 1.02
+_MOST_WEIGHT: Final = 0.3
+"""What one weight may change a pixel by, of -1 to 1, before it is shared: 31 steps of about 1.2 levels."""
+_MOST_COPIES: Final = 4
 _PACKAGE: Final = "twin_training"
 
 
@@ -147,6 +150,12 @@ def drawing_and_picture(part: LearnedPart, look: Appearance, latents: Floats) ->
     drawing = Perceptron((*hidden, LinearMap(last.weights / most, last.bias / most)))
     count = len(part.unit)
     weights = look.basis[:count] * (part.unit * most)[:, np.newaxis] / 127.5
+    # What is too much for the few bits of one weight is shared by several that have the same input.
+    copies = np.clip(np.ceil(np.abs(weights).max(1) / _MOST_WEIGHT), 1, _MOST_COPIES).astype(int)
+    which = np.repeat(np.arange(count), copies)
+    last = drawing.layers[-1]
+    drawing = Perceptron((*hidden, LinearMap(last.weights[:, which], last.bias[which])))
+    weights = weights[which] / copies[which, np.newaxis]
     return drawing, LinearMap(weights.astype(np.float32), (look.mean / 127.5 - 1).astype(np.float32))
 
 
