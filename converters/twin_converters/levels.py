@@ -103,9 +103,7 @@ def fit_levels(sequences: Sequence[Recorded], importance: Reals, mse: float, hel
 
 
 class _Search:
-    def __init__(
-        self, tables: CodecTables, held: Held, render: Render, raw: float, importance: Reals
-    ) -> None:
+    def __init__(self, tables: CodecTables, held: Held, render: Render, raw: float, importance: Reals) -> None:
         self.tables = tables
         self._held, self._render, self._raw = held, render, raw
         self._importance = importance
@@ -210,8 +208,8 @@ def _distinct(tables: CodecTables) -> CodecTables:
 def _error(views: Pixels, renderings: Pixels) -> float:
     """Returns the mean squared error over all frames, at least a thousandth.
 
-    The blocks together: where one of them is easy to draw, a loss of 0.3 dB is none that anybody sees, and to keep to it
-    would cost bytes in every other frame.
+    The blocks together: where one of them is easy to draw, a loss of 0.3 dB is none that anybody sees, and to keep to
+    it would cost bytes in every other frame.
     """
     each = [np.square(a.astype(np.float32) - b).mean() for a, b in zip(views, renderings, strict=True)]
     return max(float(np.mean(each)), 1e-3)

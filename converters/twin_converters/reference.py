@@ -110,10 +110,7 @@ class FloatTwin:
         if self._scene is not None:
             pixels = to_pixels(outputs.reshape(len(outputs), -1, _CHANNELS))
             return np.stack(
-                [
-                    self._scene.compose(one, state[:SCENE_VALUES])
-                    for one, state in zip(pixels, states, strict=True)
-                ]
+                [self._scene.compose(one, state[:SCENE_VALUES]) for one, state in zip(pixels, states, strict=True)]
             )
         pose, drawn = self._run.pose, to_pixels(outputs)
         if pose is None or self._compositor is None:

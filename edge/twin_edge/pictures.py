@@ -22,11 +22,11 @@ _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 _FONT_SCALE: Final = 0.36
 _LABEL_WIDTH: Final = 88
 _LEAST_WIDTH: Final = 112
-_GRAY = 2
+_GRAY: Final = 2
 
 
 def encode_png(image: Image) -> bytes:
-    """Returns an image as PNG: uint8 RGB of shape (height, width, 3), or one value a pixel, of shape (height, width)."""
+    """Returns an image, uint8 RGB of shape (height, width, 3) or gray of shape (height, width), as PNG."""
     ordered = image if image.ndim == _GRAY else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".png", ordered)[1].tobytes()
 

@@ -7,7 +7,7 @@ are trained, and the one that draws the validation blocks best is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,9 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_edge.errors import TrainingError
-from twin_edge.quality import psnr
 from twin_training import evidence
-from twin_training.loop import TwinTrainer
 from twin_training.parts.regions import find_regions
 from twin_training.parts.scene import evenly, light_up
 from twin_training.recipe import Recipe, TrainConfig, load_recipe
@@ -44,8 +42,6 @@ _FOREIGN: Final = 0.6
 _CROWD: Final = 3
 """Separate things at a time, at the median, that make such a recording one of a crowd."""
 _LEAST_THING: Final = 12
-_LINEAR_COMPONENTS: Final = 32
-_CLEARLY_BETTER_DB: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +55,7 @@ class Kind:
     alignment_db: float
     """What aligning the views gains in PSNR of linear renderings of held-out views, dB."""
     explained: float
-    """Share of the motion of a block that principal components of the other blocks explain, at the median, at most 1."""
+    """Share of the motion of a block that principal components of the other blocks explain, at the median."""
     things: float
     """Separate things that are away from the plate at a time, at the median."""
 
@@ -83,20 +79,6 @@ class Kind:
         if self.alignment_db >= _CLEARLY_WHOLE_DB:
             return f"the subject moves as a whole: aligning its views makes them {self.alignment_db:.1f} dB more alike"
         return f"a fixed scene: {where}"
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A twin that was trained, one of those to choose from."""
-
-    recipe: Recipe
-    """What it was trained by."""
-    trainer: TwinTrainer
-    """Its networks."""
-    psnr_db: float
-    """Mean PSNR on the validation blocks, float, dB."""
-    history: tuple[dict[str, float], ...]
-    """Its losses."""
 
 
 def look_at(dataset: Dataset, weights: int) -> Kind:
@@ -143,40 +125,6 @@ def candidates(
         )
     on_note(str(kind))
     return tuple(parts if name == PARTS else _resolved(recipe, name) for name in (*kind.recipes, LINEAR))
-
-
-def next_choice(choices: Sequence[Recipe], tried: Sequence[Candidate], dataset: Dataset) -> Recipe | None:
-    """Returns the recipe to train next; None when the best of those that were tried is good enough, or none is left.
-
-    Good enough is clearly better than principal components of the views draw the validation blocks. What comes last is
-    the linear twin: it costs little, and no bundle is to be worse than it.
-
-    Args:
-        choices: The recipes, the likelier first.
-        tried: What has been trained.
-        dataset: What was recorded.
-    """
-    if len(tried) == len(choices):
-        return None
-    if tried:
-        best = max(one.psnr_db for one in tried)
-        if best >= linear_psnr(dataset.train, dataset.validation) + _CLEARLY_BETTER_DB:
-            return None
-    return choices[len(tried)]
-
-
-def linear_psnr(train: Views, held: Views) -> float:
-    """Returns the mean PSNR of held-out views drawn with principal components of the training views, dB."""
-    known = evenly(train, _SAMPLES).reshape(-1, train[0].size).astype(np.float32)
-    mean = known.mean(0)
-    known -= mean
-    values, vectors = np.linalg.eigh(known @ known.T)
-    count = min(_LINEAR_COMPONENTS, len(known) - 1)
-    basis = (vectors[:, -count:] / np.sqrt(np.maximum(values[-count:], 1e-3))).T @ known
-    sample = evenly(held, _SAMPLES)
-    rows = sample.reshape(len(sample), -1) - mean
-    drawn = np.clip((rows @ basis.T) @ basis + mean, 0, 255).reshape(sample.shape)
-    return float(np.mean([psnr(view, np.rint(one).astype(np.uint8)) for view, one in zip(sample, drawn, strict=True)]))
 
 
 def _resolved(recipe: Recipe, name: str) -> Recipe:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
-
 from twin_edge.files import write_atomic
 from twin_edge.pictures import labelled_rows
-from twin_edge.quality import psnr, ssim
-from twin_training.article.trainer import ArticleTrainer
-from twin_training.auto import Candidate, candidates, next_choice
+from twin_training.auto import candidates
 from twin_training.baselines import best, rate_points
+from twin_training.candidates import Job, evaluate, evenly_rows, train_candidates
 from twin_training.diagnosis import (
     Finding,
     Stage,
@@ -30,18 +26,15 @@ from twin_training.diagnosis import (
 )
 from twin_training.loop import Progress, TwinTrainer
 from twin_training.networks import multiply_accumulates
-from twin_training.parts.trainer import PartsTrainer
 from twin_training.pictures import losses_png
 from twin_training.recipe import Recipe
-from twin_training.recordings import Dataset, Report, Views, record
+from twin_training.recordings import Dataset, Report, record
 from twin_training.run_folder import RunFolder
 from twin_training.run_guard import check_may_begin
 from twin_training.source import Found, describe_found, readable, settle_region
 from twin_training.trainer import Trainer
 
-_EVALUATED: Final = 200
 _SHOWN: Final = 8
-_HISTORY_EVERY: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,31 +110,12 @@ def train(
     if recipe.model.family != "article":  # Stills: they are in no order, and nothing moves from one to the next.
         on_stage("looking at the recording")
     choices = candidates(recipe, dataset, on_note)
-    history: list[dict[str, float]] = []
-
-    def keep(progress: Progress) -> None:
-        if progress.step % _HISTORY_EVERY == 0 or progress.step == progress.steps:
-            entry = {"step": float(progress.step), "seconds": round(time.monotonic() - recorded, 2)}
-            history.append(entry | {name: round(value, 6) for name, value in progress.losses.items()})
-        on_progress(progress)
-
-    tried: list[Candidate] = []
-    while recipe_to_try := next_choice(choices, tried, dataset):
-        run.begin(recipe_to_try, resume=resume)
-        history.clear()
-        trainer = make_trainer(recipe_to_try, dataset, on_stage)
-        if resume:
-            trainer.restore(run.checkpoint)
-        if not trainer.fit(keep, stopped=stopped, checkpoint=run.checkpoint):
-            return Outcome(finished=False, step=trainer.step, seconds=time.monotonic() - started, metrics={})
-        trainer.finish()
-        held = evaluate(trainer, dataset.validation, dataset.validation_cuts)
-        tried.append(Candidate(recipe_to_try, trainer, held["psnr_db"], tuple(history)))
-        if len(choices) > 1:
-            on_note(f"{recipe_to_try.name} draws the validation blocks at {held['psnr_db']:.2f} dB")
+    job = Job(run, dataset, recorded, on_stage, on_progress, on_note, stopped)
+    tried, stopped_at = train_candidates(choices, job, resume=resume)
+    if stopped_at is not None:
+        return Outcome(finished=False, step=stopped_at, seconds=time.monotonic() - started, metrics={})
     chosen = max(tried, key=lambda one: one.psnr_db)
-    recipe, trainer = chosen.recipe, chosen.trainer
-    history[:] = chosen.history
+    recipe, trainer, history = chosen.recipe, chosen.trainer, list(chosen.history)
     run.begin(recipe, resume=False)
     if recipe.model.family != "article":
         tell(check_recording(dataset, moving=recipe.model.moving, chosen=len(choices) > 1))
@@ -196,44 +170,6 @@ def _held_following(stage: Stage, trainer: TwinTrainer, dataset: Dataset, known:
     tested = follow(dataset.test, trainer.encode(dataset.test, dataset.test_cuts), stage.spec)
     found += check_following(stage, tested)
     return [finding for finding in found if finding.kind not in known]
-
-
-def make_trainer(
-    recipe: Recipe, dataset: Dataset, on_stage: Callable[[str], None] = lambda _stage: None
-) -> TwinTrainer:
-    """Returns the trainer of the recipe's family of networks, on a dataset's training views."""
-    if recipe.model.family == "article":
-        return ArticleTrainer(recipe, dataset.train)
-    if recipe.model.family == "parts":
-        return PartsTrainer(recipe, *dataset.to_train_on(), on_stage, dataset.empty)
-    return Trainer(
-        recipe,
-        *dataset.to_train_on(),
-        dataset.validation,
-        on_stage,
-        validation_cuts=dataset.validation_cuts,
-        empty=dataset.empty,
-    )
-
-
-def evaluate(trainer: TwinTrainer, views: Views, cuts: Sequence[int] = (0,)) -> dict[str, float]:
-    """Returns PSNR (dB) and SSIM of the float models on views, the latent rounded to int8 steps."""
-    rows = evenly_rows(len(views), _EVALUATED)
-    # All views are encoded: a moving subject is followed from one to the next.
-    return _quality(views[rows], trainer.render(trainer.encode(views, cuts)[rows]))
-
-
-def evenly_rows(available: int, count: int) -> npt.NDArray[np.int64]:
-    """Returns at most `count` row numbers out of those available, evenly spaced."""
-    return np.linspace(0, available - 1, min(count, available)).round().astype(np.int64)
-
-
-def _quality(views: Views, renderings: Views) -> dict[str, float]:
-    return {
-        "psnr_db": round(float(np.mean([psnr(a, b) for a, b in zip(views, renderings, strict=True)])), 3),
-        "ssim": round(float(np.mean([ssim(a, b) for a, b in zip(views, renderings, strict=True)])), 4),
-        "frames": len(views),
-    }
 
 
 def _write_pictures(run: RunFolder, trainer: TwinTrainer, dataset: Dataset, history: list[dict[str, float]]) -> None:

@@ -30,7 +30,9 @@ def print_inspection(inspection: Inspection) -> None:
         "view": f"{view.width}x{view.height} {view.colour}, {view.resize_mode}, denoise {view.denoise}",
         "region": describe(view.region),
         "state": f"{state.length} bytes: {pose}{light}{state.latent} latent, int8, step {state.scale:.6g}",
-        "parts": f"{manifest.parts.count}, seen at {manifest.parts.side}x{manifest.parts.side}" if manifest.parts else "none",
+        "parts": f"{manifest.parts.count}, seen at {manifest.parts.side}x{manifest.parts.side}"
+        if manifest.parts
+        else "none",
         "quality, float": f"PSNR {quality.float_psnr_db:.2f} dB, SSIM {quality.float_ssim:.4f}",
         "quality, int8": f"PSNR {quality.int8_psnr_db:.2f} dB, SSIM {quality.int8_ssim:.4f}",
         "quality, default": (

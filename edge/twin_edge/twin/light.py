@@ -47,7 +47,7 @@ _Floats = npt.NDArray[np.float32]
 def _gain_table() -> npt.NDArray[np.int32]:
     """Returns gains by log-gain from -1 to 1, in 1/4096."""
     logs = np.arange(-_INDEX_ONE, _INDEX_ONE + 1) / _INDEX_ONE
-    return np.rint(np.exp(logs) * (1 << _GAIN_BITS)).astype(np.int32)
+    return np.asarray(np.rint(np.exp(logs) * (1 << _GAIN_BITS)), np.int32)
 
 
 _GAINS: Final = _gain_table()
@@ -56,7 +56,7 @@ _GAINS: Final = _gain_table()
 def waves(side: int) -> npt.NDArray[np.float64]:
     """Returns the cosines along a side, whole numbers of 1/128, float64 of shape (side, WAVES)."""
     places = (np.arange(side) + 0.5) / side
-    return np.rint(_WAVE_ONE * np.cos(np.pi * np.outer(places, np.arange(WAVES))))
+    return np.asarray(np.rint(_WAVE_ONE * np.cos(np.pi * np.outer(places, np.arange(WAVES)))), np.float64)
 
 
 class Relighter:
@@ -164,8 +164,8 @@ class LightMeter:
         channels = (ratios - gray[:, np.newaxis]).T @ weights / weights.sum()
         found[0] += channels[1]
         values = np.concatenate([found, [channels[0] - channels[1], channels[2] - channels[1]]])
-        return np.clip(np.rint(values * STEPS_IN_ONE), -_LIMIT, _LIMIT).astype(np.int8)
+        return np.asarray(np.clip(np.rint(values * STEPS_IN_ONE), -_LIMIT, _LIMIT), np.int8)
 
     def _logs(self, view: Image) -> _Floats:
         small = cv2.resize(view, self._size, interpolation=cv2.INTER_AREA).reshape(-1, 3)[self._still]
-        return np.log(small.astype(np.float32) + DARKEST)
+        return np.asarray(np.log(small.astype(np.float32) + DARKEST), np.float32)

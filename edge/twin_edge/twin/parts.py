@@ -7,6 +7,7 @@ sheet. The generator draws the pixels of all parts, one part after the other; th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,7 +41,7 @@ class Box:
         """Columns."""
         return self.right - self.left
 
-    def of(self, picture: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def of(self, picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Returns what of a picture lies in it."""
         return picture[self.top : self.bottom, self.left : self.right]
 
@@ -193,7 +194,7 @@ def _resized(picture: npt.NDArray[np.float32], side: int) -> npt.NDArray[np.floa
     return result
 
 
-def _resize(picture: npt.NDArray[np.generic], side: int, out: npt.NDArray[np.generic]) -> None:
+def _resize(picture: npt.NDArray[Any], side: int, out: npt.NDArray[Any]) -> None:
     """Brings a picture to a square; where it is smaller than that, by interpolation."""
     larger = min(picture.shape[:2]) >= side
     cv2.resize(picture, (side, side), dst=out, interpolation=cv2.INTER_AREA if larger else cv2.INTER_LINEAR)

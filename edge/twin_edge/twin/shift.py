@@ -166,7 +166,7 @@ def _bounded(shift: npt.NDArray[np.generic]) -> Shift:
 
 def _log_luma(picture: Image) -> _Floats:
     gray = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (0, 0), 0.8)
-    return np.log(gray.astype(np.float32) + np.float32(_DARKEST))
+    return np.asarray(np.log(gray.astype(np.float32) + np.float32(_DARKEST)), np.float32)
 
 
 def _gradients(luma: _Floats) -> tuple[_Floats, _Floats]:

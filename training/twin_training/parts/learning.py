@@ -227,4 +227,3 @@ def _dense(sizes: tuple[int, ...], name: str) -> keras.Sequential:
 def _maps(network: keras.Sequential) -> list[LinearMap]:
     layers = [layer for layer in network.layers if layer.weights]
     return [LinearMap(*(np.asarray(value) for value in layer.get_weights())) for layer in layers]
-

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from twin_training.linear import Floats, LinearMap
+from twin_training.linear import BlockMap, Floats, LinearMap
 from twin_training.manifold import CEILING, Perceptron
 from twin_training.networks import Clip
 from twin_training.parts.learning import Appearance, LearnedPart
@@ -159,7 +159,7 @@ def drawing_and_picture(part: LearnedPart, look: Appearance, latents: Floats) ->
     return drawing, LinearMap(weights.astype(np.float32), (look.mean / 127.5 - 1).astype(np.float32))
 
 
-def _convolution(layer: LinearMap, size: int, name: str, activation: str | None) -> keras.layers.Conv2D:
+def _convolution(layer: LinearMap | BlockMap, size: int, name: str, activation: str | None) -> keras.layers.Conv2D:
     """Returns a convolution as large as its input: an affine map with a scale of its own for each output in int8."""
     return keras.layers.Conv2D(layer.weights.shape[1], size, activation=activation, name=name)
 

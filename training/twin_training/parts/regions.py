@@ -66,8 +66,8 @@ def _candidates(scene: LitScene) -> Iterator[tuple[Labels, tuple[float, ...]]]:
     total = float(smooth.sum()) + 1e-9
     for threshold in sorted({max(one, _NOISES * scene.noise) for one in _THRESHOLDS}):
         mask = (smooth > threshold).astype(np.uint8)
-        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-        count, found = cv2.connectedComponents(mask, connectivity=8)
+        closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+        count, found = cv2.connectedComponents(closed, connectivity=8)
         sums = np.bincount(found.ravel(), smooth.ravel(), count) / total
         kept = [label for label in np.argsort(-sums[1:]) + 1 if sums[label] >= _SMALL_SHARE][:_MOST_REGIONS]
         numbers = np.zeros(count, np.uint8)

@@ -1,0 +1,85 @@
+"""Light of a fixed scene: what is measured is what is put back, exactly the same everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from twin_edge.models.scene import LIGHT_VALUES
+from twin_edge.twin.light import LightMeter, Relighter
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def plate() -> np.ndarray:
+    rng = np.random.default_rng(5)
+    coarse = rng.integers(40, 200, (8, 8, 3), np.uint8)
+    return np.kron(coarse, np.ones((8, 8, 1), np.uint8))
+
+
+def light(**terms: int) -> np.ndarray:
+    values = np.zeros(LIGHT_VALUES, np.int8)
+    for name, value in terms.items():
+        values[int(name[1:])] = value
+    return values
+
+
+@given(hnp.arrays(np.int8, LIGHT_VALUES), hnp.arrays(np.uint8, (16, 16, 3)))
+@settings(max_examples=50, deadline=None)
+def test_any_light_gives_a_picture(values, picture):
+    lit = Relighter(16, 16)(picture, values)
+    assert lit.shape == picture.shape
+    assert lit.dtype == np.uint8
+
+
+def test_the_plates_own_light_changes_nothing(plate):
+    assert Relighter(SIZE, SIZE)(plate, light()) is plate
+
+
+def test_a_light_and_its_opposite_cancel(plate):
+    relight = Relighter(SIZE, SIZE)
+    values = light(v0=20, v1=-10, v4=15, v9=4, v10=-6)
+    there = relight(plate, values)
+    back = relight(there, -values)
+    assert np.abs(there.astype(int) - plate).max() > 10
+    assert np.abs(back.astype(int) - plate).max() <= 1
+
+
+@given(st.lists(st.integers(-25, 25), min_size=LIGHT_VALUES, max_size=LIGHT_VALUES))
+@settings(max_examples=30, deadline=None)
+def test_what_is_measured_is_what_was_put_there(plate, terms):
+    values = np.array(terms, np.int8)
+    values[1:9] //= 4  # all together must stay within what a picture can show
+    measured = LightMeter(plate, np.zeros((SIZE, SIZE), bool))(Relighter(SIZE, SIZE)(plate, values))
+    assert np.abs(measured.astype(int) - values).max() <= 4
+
+
+def test_what_moves_is_left_out(plate):
+    moving = np.zeros((SIZE, SIZE), bool)
+    moving[16:40, 16:40] = True
+    view = Relighter(SIZE, SIZE)(plate, light(v0=12)).copy()
+    view[16:40, 16:40] = 0
+    assert np.abs(LightMeter(plate, moving)(view).astype(int) - light(v0=12)).max() <= 3
+
+
+def test_a_hand_is_no_light(plate):
+    view = plate.copy()
+    view[:20, :20] = 10
+    measured = LightMeter(plate, np.zeros((SIZE, SIZE), bool))(view)
+    drawn = Relighter(SIZE, SIZE)(plate, measured)
+    assert np.abs(drawn[32:, 32:].astype(int) - plate[32:, 32:]).mean() < 3
+
+
+def test_gains_are_the_same_numbers_on_every_machine(plate):
+    """Whole numbers throughout: a digest that differs means that subscribers would differ."""
+    lit = Relighter(SIZE, SIZE)(plate, light(v0=-30, v2=17, v5=-9, v8=11, v9=25, v10=-40))
+    assert hashlib.sha256(lit.tobytes()).hexdigest()[:16] == EXPECTED
+
+
+EXPECTED = "4b3e504f2e2934fb"

@@ -1,0 +1,81 @@
+"""A camera that was moved by a few pixels is found out, and followed slowly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from twin_edge.twin.light import Relighter
+from twin_edge.twin.shift import STEPS_IN_PIXEL, ShiftMeter, shifted
+
+SIZE = 96
+
+
+@pytest.fixture(scope="module")
+def plate() -> np.ndarray:
+    import cv2
+
+    rng = np.random.default_rng(3)
+    coarse = rng.integers(0, 255, (16, 16, 3), np.uint8)
+    return cv2.resize(coarse, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+
+
+def steps(across: int, down: int) -> np.ndarray:
+    return np.array((across, down), np.int8)
+
+
+@given(hnp.arrays(np.uint8, (12, 9, 3)), hnp.arrays(np.int8, 2))
+@settings(max_examples=50, deadline=None)
+def test_any_shift_gives_a_picture(picture, shift):
+    moved = shifted(picture, shift)
+    assert moved.shape == picture.shape
+    assert moved.dtype == np.uint8
+
+
+def test_whole_pixels_are_moved_as_they_are(plate):
+    moved = shifted(plate, steps(3 * STEPS_IN_PIXEL, -2 * STEPS_IN_PIXEL))
+    np.testing.assert_array_equal(moved[: SIZE - 2, 3:], plate[2:, : SIZE - 3])
+
+
+def test_no_shift_copies_nothing(plate):
+    assert shifted(plate, steps(0, 0)) is plate
+
+
+@given(st.integers(-56, 56), st.integers(-56, 56))
+@settings(max_examples=12, deadline=None)
+def test_a_moved_camera_is_found(plate, across, down):
+    meter = ShiftMeter(plate, np.zeros((SIZE, SIZE), bool))
+    found = meter(shifted(plate, steps(across, down)), None)
+    off = np.abs(found.astype(int) - (across, down)).max()
+    assert off <= 2 or (abs(across) <= 3 and abs(down) <= 3 and not found.any())
+
+
+def test_light_does_not_move_the_camera(plate):
+    values = np.zeros(11, np.int8)
+    values[:3] = (-35, 20, 10)
+    meter = ShiftMeter(plate, np.zeros((SIZE, SIZE), bool))
+    found = meter(Relighter(SIZE, SIZE)(plate, values), None)
+    assert np.abs(found).max() <= 2
+
+
+def test_a_knock_is_followed_and_shaking_is_not(plate):
+    meter = ShiftMeter(plate, np.zeros((SIZE, SIZE), bool))
+    now = meter(plate, None)
+    rng = np.random.default_rng(1)
+    for _ in range(60):
+        now = meter(shifted(plate, rng.integers(-1, 2, 2).astype(np.int8)), now)
+    assert not now.any()
+    knocked = shifted(plate, steps(6, 5))
+    for _ in range(60):
+        now = meter(knocked, now)
+    assert np.abs(now - (6, 5)).max() <= 1
+
+
+def test_nothing_to_hold_on_to_is_no_shift():
+    flat = np.full((SIZE, SIZE, 3), 90, np.uint8)
+    meter = ShiftMeter(flat, np.zeros((SIZE, SIZE), bool))
+    assert not meter(flat, None).any()
+    assert not meter(flat, steps(0, 0)).any()

@@ -1,0 +1,174 @@
+"""Training one twin after the other until one is good enough, each kept with what it is worth."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from twin_edge.quality import psnr, ssim
+from twin_training.article.trainer import ArticleTrainer
+from twin_training.loop import Progress, TwinTrainer
+from twin_training.parts.scene import evenly
+from twin_training.parts.trainer import PartsTrainer
+from twin_training.recipe import Recipe
+from twin_training.recordings import Dataset, Views
+from twin_training.run_folder import RunFolder
+from twin_training.trainer import Trainer
+
+_EVALUATED: Final = 200
+_HISTORY_EVERY: Final = 10
+_SAMPLES: Final = 400
+_LINEAR_COMPONENTS: Final = 32
+_CLEARLY_BETTER_DB: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What all candidates are trained on, and who is told of it."""
+
+    run: RunFolder
+    """Where checkpoints go."""
+    dataset: Dataset
+    """What was recorded."""
+    since_s: float
+    """Monotonic time at which training began, seconds."""
+    on_stage: Callable[[str], None]
+    """Told what is computed before the first step."""
+    on_progress: Callable[[Progress], None]
+    """Told after each step."""
+    on_note: Callable[[str], None]
+    """Told what a candidate is worth."""
+    stopped: Callable[[], bool]
+    """Asked before each step whether to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A twin that was trained, one of those to choose from."""
+
+    recipe: Recipe
+    """What it was trained by."""
+    trainer: TwinTrainer
+    """Its networks."""
+    psnr_db: float
+    """Mean PSNR on the validation blocks, float, dB."""
+    history: tuple[dict[str, float], ...]
+    """Its losses."""
+
+
+def train_candidates(
+    choices: Sequence[Recipe], job: Job, *, resume: bool = False
+) -> tuple[list[Candidate], int | None]:
+    """Trains candidates until one is good enough.
+
+    Args:
+        choices: Their recipes, the likelier first.
+        job: What to train them on.
+        resume: Whether to go on from the checkpoint in the run folder, which is the first one's.
+
+    Returns:
+        Those that were trained, and None; or, when stopped early, the step at which the last one was saved.
+
+    Raises:
+        TrainingError: Training diverges, or the checkpoint is of another recipe.
+        TwinEdgeError: The folder cannot be written.
+    """
+    tried: list[Candidate] = []
+    while recipe := _next(choices, tried, job.dataset):
+        job.run.begin(recipe, resume=resume)
+        trainer = make_trainer(recipe, job.dataset, job.on_stage)
+        if resume:
+            trainer.restore(job.run.checkpoint)
+        history: list[dict[str, float]] = []
+
+        def keep(progress: Progress, history: list[dict[str, float]] = history) -> None:
+            if progress.step % _HISTORY_EVERY == 0 or progress.step == progress.steps:
+                entry = {"step": float(progress.step), "seconds": round(time.monotonic() - job.since_s, 2)}
+                history.append(entry | {name: round(value, 6) for name, value in progress.losses.items()})
+            job.on_progress(progress)
+
+        if not trainer.fit(keep, stopped=job.stopped, checkpoint=job.run.checkpoint):
+            return tried, trainer.step
+        trainer.finish()
+        held = evaluate(trainer, job.dataset.validation, job.dataset.validation_cuts)
+        tried.append(Candidate(recipe, trainer, held["psnr_db"], tuple(history)))
+        if len(choices) > 1:
+            job.on_note(f"{recipe.name} draws the validation blocks at {held['psnr_db']:.2f} dB")
+    return tried, None
+
+
+def _next(choices: Sequence[Recipe], tried: Sequence[Candidate], dataset: Dataset) -> Recipe | None:
+    """Returns the recipe to train next; None when the best of those that were tried is good enough, or none is left.
+
+    Good enough is clearly better than principal components of the views draw the validation blocks. What comes last is
+    the linear twin: it costs little, and no bundle is to be worse than it.
+
+    Args:
+        choices: The recipes, the likelier first.
+        tried: What has been trained.
+        dataset: What was recorded.
+    """
+    if len(tried) == len(choices):
+        return None
+    if tried:
+        best = max(one.psnr_db for one in tried)
+        if best >= linear_psnr(dataset.train, dataset.validation) + _CLEARLY_BETTER_DB:
+            return None
+    return choices[len(tried)]
+
+
+def linear_psnr(train: Views, held: Views) -> float:
+    """Returns the mean PSNR of held-out views drawn with principal components of the training views, dB."""
+    known = evenly(train, _SAMPLES).reshape(-1, train[0].size).astype(np.float32)
+    mean = known.mean(0)
+    known -= mean
+    values, vectors = np.linalg.eigh(known @ known.T)
+    count = min(_LINEAR_COMPONENTS, len(known) - 1)
+    basis = (vectors[:, -count:] / np.sqrt(np.maximum(values[-count:], 1e-3))).T @ known
+    sample = evenly(held, _SAMPLES)
+    rows = sample.reshape(len(sample), -1) - mean
+    drawn = np.clip((rows @ basis.T) @ basis + mean, 0, 255).reshape(sample.shape)
+    return float(np.mean([psnr(view, np.rint(one).astype(np.uint8)) for view, one in zip(sample, drawn, strict=True)]))
+
+
+def make_trainer(
+    recipe: Recipe, dataset: Dataset, on_stage: Callable[[str], None] = lambda _stage: None
+) -> TwinTrainer:
+    """Returns the trainer of the recipe's family of networks, on a dataset's training views."""
+    if recipe.model.family == "article":
+        return ArticleTrainer(recipe, dataset.train)
+    if recipe.model.family == "parts":
+        return PartsTrainer(recipe, *dataset.to_train_on(), on_stage, dataset.empty)
+    return Trainer(
+        recipe,
+        *dataset.to_train_on(),
+        dataset.validation,
+        on_stage,
+        validation_cuts=dataset.validation_cuts,
+        empty=dataset.empty,
+    )
+
+
+def evaluate(trainer: TwinTrainer, views: Views, cuts: Sequence[int] = (0,)) -> dict[str, float]:
+    """Returns PSNR (dB) and SSIM of the float models on views, the latent rounded to int8 steps."""
+    rows = evenly_rows(len(views), _EVALUATED)
+    # All views are encoded: a moving subject is followed from one to the next.
+    return _quality(views[rows], trainer.render(trainer.encode(views, cuts)[rows]))
+
+
+def evenly_rows(available: int, count: int) -> npt.NDArray[np.int64]:
+    """Returns at most `count` row numbers out of those available, evenly spaced."""
+    return np.linspace(0, available - 1, min(count, available)).round().astype(np.int64)
+
+
+def _quality(views: Views, renderings: Views) -> dict[str, float]:
+    return {
+        "psnr_db": round(float(np.mean([psnr(a, b) for a, b in zip(views, renderings, strict=True)])), 3),
+        "ssim": round(float(np.mean([ssim(a, b) for a, b in zip(views, renderings, strict=True)])), 4),
+        "frames": len(views),
+    }
