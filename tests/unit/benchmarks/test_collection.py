@@ -263,7 +263,7 @@ def test_what_is_fetched_is_what_was_pinned(tmp_path: Path, monkeypatch):
 @pytest.mark.parametrize("registry", ["npm", "debian"])
 def test_without_the_registrys_client_it_is_one_line(tmp_path: Path, monkeypatch, registry):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ConfigError, match="could not fetch|cannot be fetched") as error:
+    with pytest.raises(ConfigError, match=r"could not fetch|cannot be fetched") as error:
         make(Recording("clip", "person", Packed(registry, "clips@1", "clip.mp4", "")), tmp_path)
     assert error.value.fix
     assert "\n" not in str(error.value)
