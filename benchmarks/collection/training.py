@@ -63,10 +63,10 @@ class RefusedError(TrainingError):
 
     Args:
         message: What it said.
-        after_s: When, seconds since it was started.
+        after_s: When, seconds since training was started.
     """
 
-    def __init__(self, message: str, after_s: float) -> None:
+    def __init__(self, message: str, after_s: float = 0.0) -> None:
         super().__init__(message)
         self.after_s = after_s
 
@@ -84,14 +84,14 @@ def make_bundle(recording: Recording, folders: Folders) -> Cost:
     folders.runs.mkdir(parents=True, exist_ok=True)
     log = folders.runs / f"{recording.name}.log"
     log.unlink(missing_ok=True)
-    subject = recording.subject(folders.clips)
+    subject, began = recording.subject(folders.clips), time.monotonic()
     try:
         training = _measured(["twin_training", subject, "--name", recording.name, "--runs", str(folders.runs)], log)
         converting = _measured(["twin_converters", str(run), "--out", str(bundle)], log)
     except RefusedError as refused:
         # Where the recording lies is nobody's business who reads the table.
         message = refused.message.replace(subject, Path(subject).name)
-        raise RefusedError(message, refused.after_s) from refused
+        raise RefusedError(message, round(time.monotonic() - began, 1)) from refused
     cost = Cost(*training, *converting)
     write_atomic(run / _COST, json.dumps(asdict(cost)).encode())
     return cost
@@ -133,7 +133,7 @@ def _measured(arguments: Sequence[str], log: Path) -> tuple[float, float]:
         process.returncode = os.waitstatus_to_exitcode(status)
     took_s = round(time.monotonic() - began, 1)
     if process.returncode:
-        raise RefusedError(said(log.read_bytes()[start:].decode(errors="replace"), process.returncode), took_s)
+        raise RefusedError(said(log.read_bytes()[start:].decode(errors="replace"), process.returncode))
     return took_s, round(usage.ru_maxrss * _KIB_IN_MB, 1)
 
 
