@@ -18,8 +18,8 @@ from twin_edge.twin.calibration import LEAST_FRAMES
 _MOST_Z: Final = 3.5
 _DEVIATIONS: Final = 1.4826
 """Standard deviations of a normal distribution to a median absolute deviation."""
-_LEAST_RATIO: Final = 2.0
-"""A block whose error is less than twice the usual one is never an outlier, however alike the others are."""
+_LEAST_RATIO: Final = 3.0
+"""A block whose error is less than three times the usual one is never an outlier: parts of a recording differ."""
 _LEAST_KEPT: Final = 0.5
 
 
