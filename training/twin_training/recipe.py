@@ -154,8 +154,8 @@ class PartsConfig:
     """Most principal components that a part is drawn with, 2-256."""
     weights: int = 1_000_000
     """Weights that the last layers of all parts may have, 1000-8000000: most of the bundle, some four bits each."""
-    bit_weight: float = 0.015
-    """What a bit of a frame is worth, as a relative change of the mean squared error, 0-1: 0.015 is 0.065 dB."""
+    bit_weight: float = 0.02
+    """What a bit of a frame is worth, as a relative change of the mean squared error, 0-1: 0.02 is 0.09 dB."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 """Parts: regions of a fixed scene that move each by itself, over a plate that rests.
 
 The encoder sees every part cut out of the view, in the plate's light and of one small size, one below the other: the
-sheet. The generator draws the pixels of all parts, one part after the other; they are laid over the plate.
+sheet. The generator draws the pixels of all parts, one part after the other, in luma and two differences of colours
+(YCoCg: Malvar and Sullivan, 2003), since the latter need few weights; they are laid over the plate.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -165,16 +166,39 @@ class PartsScene:
         """Returns the rendering.
 
         Args:
-            drawn: Pixels of the parts, uint8 RGB of shape (n, 3).
+            drawn: Pixels of the parts, uint8 YCoCg of shape (n, 3); see `to_rgb`.
             scene: Scene values, int8 of shape (SCENE_VALUES,).
 
         Returns:
             uint8 RGB of shape (height, width, 3).
         """
-        self._flat[self._pixels] = drawn
+        self._flat[self._pixels] = to_rgb(drawn)
         lit = self._relight(self._canvas, scene[SHIFT_VALUES:])
         moved = shifted(lit, scene[:SHIFT_VALUES])
         return moved.copy() if moved is self._canvas else moved
+
+
+def to_rgb(drawn: Image) -> Image:
+    """Returns pixels as RGB, in whole numbers.
+
+    Args:
+        drawn: Luma, 0-255, and the differences of orange and green, 128 for none, uint8 of shape (n, 3).
+
+    Returns:
+        uint8 of shape (n, 3).
+    """
+    luma, orange, green = (drawn[:, channel].astype(np.int16) for channel in range(3))
+    orange -= _NONE
+    green -= _NONE
+    rest = luma - green
+    pixels = np.stack([rest + orange, luma + green, rest - orange], axis=1)
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+TO_YCOCG: Final = np.array([[0.25, 0.5, -0.25], [0.5, 0.0, 0.5], [0.25, -0.5, -0.25]], np.float32)
+"""What one level of red, green and blue adds to luma, to the difference of orange and to that of green: the other way
+than `to_rgb`, float32 of shape (3, 3)."""
+_NONE: Final = 128
 
 
 def _places(first: int, last: int, count: int) -> npt.NDArray[np.float64]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from twin_edge.twin.parts import TO_YCOCG
 from twin_training.linear import BlockMap, Floats, LinearMap
 from twin_training.manifold import CEILING, Perceptron
 from twin_training.networks import Clip
@@ -87,7 +88,7 @@ def build_generator(drawings: Sequence[Perceptron], pictures: Sequence[LinearMap
 
     Args:
         drawings: From a part's latent values to its coefficients, within -1 and 1, for each part.
-        pictures: From those to its pixels, -1 to 1.
+        pictures: From those to its pixels, YCoCg of -1 to 1.
 
     Returns:
         A model from latents, float32 of shape (n, values), to the pixels of all parts, float32 of shape (n, pixels *
@@ -138,7 +139,7 @@ def standardized(part: LearnedPart, crops: npt.NDArray[np.uint8], deviation: flo
 
 
 def drawing_and_picture(part: LearnedPart, look: Appearance, latents: Floats) -> tuple[Perceptron, LinearMap]:
-    """Returns a part's maps to coefficients within -1 and 1, and from those to pixels of -1 to 1.
+    """Returns a part's maps to coefficients within -1 and 1, and from those to pixels, YCoCg of -1 to 1.
 
     Args:
         part: What was learned.
@@ -149,14 +150,16 @@ def drawing_and_picture(part: LearnedPart, look: Appearance, latents: Floats) ->
     most = np.abs(part.drawing(latents)).max(0) * np.float32(_ROOM) + 1e-6
     drawing = Perceptron((*hidden, LinearMap(last.weights / most, last.bias / most)))
     count = len(part.unit)
-    weights = look.basis[:count] * (part.unit * most)[:, np.newaxis] / 127.5
+    basis = (look.basis[:count].reshape(count, -1, 3) @ TO_YCOCG).reshape(count, -1)
+    weights = basis * (part.unit * most)[:, np.newaxis] / 127.5
+    mean = look.mean.reshape(-1, 3) @ TO_YCOCG - np.array((127.5, 0, 0), np.float32)
     # What is too much for the few bits of one weight is shared by several that have the same input.
     copies = np.clip(np.ceil(np.abs(weights).max(1) / _MOST_WEIGHT), 1, _MOST_COPIES).astype(int)
     which = np.repeat(np.arange(count), copies)
     last = drawing.layers[-1]
     drawing = Perceptron((*hidden, LinearMap(last.weights[:, which], last.bias[which])))
     weights = weights[which] / copies[which, np.newaxis]
-    return drawing, LinearMap(weights.astype(np.float32), (look.mean / 127.5 - 1).astype(np.float32))
+    return drawing, LinearMap(weights.astype(np.float32), (mean / 127.5).astype(np.float32).reshape(-1))
 
 
 def _convolution(layer: LinearMap | BlockMap, size: int, name: str, activation: str | None) -> keras.layers.Conv2D:

@@ -17,6 +17,10 @@ _MOST_SAMPLES: Final = 400
 _ROUNDS: Final = 2
 _MOVES: Final = 3.0
 """Deviation, in deviations of the noise, from where on a pixel counts as one where something moves."""
+_MOST_NOISE: Final = 4.0
+"""Variance of a pixel's noise, in the usual ones, that is not motion."""
+_MOST_SHAKE: Final = 25.0
+"""And what a shaking camera may add to it at edges, levels^2."""
 _LEAST_MOTION: Final = 6.0
 """The same in levels: what is below that is left to the light."""
 
@@ -95,4 +99,7 @@ def _activity(flat: Views, plate: Image, views: Views) -> tuple[npt.NDArray[np.f
     # What differs from one view to the next, most of the time, is noise and a camera that shakes.
     fast = np.square(1.4826 * np.median(np.abs(second - first), axis=0).mean(-1)) / 2
     slow = np.square(flat.astype(np.float32) - plate).mean((0, 3))
-    return np.maximum(slow - fast, 0).astype(np.float32), float(max(np.median(fast), 1.0))
+    noise = float(max(np.median(fast), 1.0))
+    # A wheel that never rests changes as much from view to view, and is no noise.
+    fast = np.minimum(fast, _MOST_NOISE * noise + _MOST_SHAKE)
+    return np.maximum(slow - fast, 0).astype(np.float32), noise
