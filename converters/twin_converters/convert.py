@@ -37,6 +37,7 @@ _TEST_FRAMES: Final = 200
 _TOLERATED_SHARE: Final = 0.015
 """What rounding the weights of the coefficients may add to the twin's squared error, before what is made up for."""
 _LEVELS: Final = 127.5
+_ROOM: Final = 0.1
 _WHOLE_RANGE: Final = Quantization(1 / 127.5, 0)
 _MUCH_LOST_DB: Final = 0.2
 _RUNTIMES: Final = ("tflite", "litert")
@@ -83,6 +84,7 @@ def convert(
     latent = Quantization(encoder.output.scale, encoder.output.zero_point)
     on_stage("quantizing the generator")
     known = reference.encode(run.calibration, latent, range(len(run.calibration)))
+    reach = _reach(known[:, reference.latent_start :])
     samples = _generator_samples(known[:, reference.latent_start :], latent)
     generator = quantize(run.generator, samples, int8_edges=False, float_layers=FLOAT_LAYERS)
     if can_be_exact(generator.content):
@@ -98,7 +100,14 @@ def convert(
     float_states = reference.encode(run.test, latent, run.test_cuts)[rows]
     float_renderings = reference.render(float_states, latent)
     parts = TwinParts(
-        generator.content, encoder.content, latent, (run.view.height, run.view.width), run.pose, run.plate, run.labels
+        generator.content,
+        encoder.content,
+        latent,
+        (run.view.height, run.view.width),
+        run.pose,
+        run.plate,
+        run.labels,
+        reach,
     )
     material = Material(
         run.calibration,
@@ -138,18 +147,14 @@ def convert(
     check_gate(run.gate, quality, list(measured.values()), diagnosis)
     # A rendering stands in for a view: no camera frame travels with the bundle.
     golden = Golden(main.renderings[:1], main.golden_states, main.golden_renderings)
-    manifest = _manifest(run, encoder, generator, operators, quality, _gap(run, main, blocks))
+    manifest = _manifest(run, encoder, generator, operators, quality, _gap(run, main, blocks), reach)
     members = {
         CODEC: codec.to_bytes(),
         ENCODER: encoder.content,
         GENERATOR: generator.content,
         GOLDEN: golden.to_bytes(),
         PREVIEW: encode_png(main.renderings[0][::2, ::2]),
-    }
-    if run.plate is not None:
-        members[PLATE] = encode_png(run.plate)
-    if run.labels is not None:
-        members[PARTS] = encode_png(run.labels)
+    } | {name: encode_png(image) for name, image in ((PLATE, run.plate), (PARTS, run.labels)) if image is not None}
     bundle = Bundle.from_bytes(seal(manifest, members))
     report = _report(run, bundle, quality, measured, blocks.warnings()) | (
         {"layers": diagnosis.to_json()} if diagnosis else {}
@@ -176,6 +181,13 @@ def _mean_square(run: Run, reference: FloatTwin, latent: Quantization) -> float:
 def evenly_rows(available: int, count: int) -> npt.NDArray[np.int64]:
     """Returns at most `count` row numbers out of those available, evenly spaced."""
     return np.linspace(0, available - 1, min(count, available)).round().astype(np.int64)
+
+
+def _reach(latents: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    """Returns between what values latents are held, int8 of shape (2, latent): a tenth beyond those of training."""
+    low, high = latents.min(0).astype(np.float32), latents.max(0).astype(np.float32)
+    room = _ROOM * (high - low) + 1
+    return np.clip(np.rint([low - room, high + room]), -128, 127).astype(np.int8)
 
 
 def _layout(run: Run) -> tuple[tuple[str, ...], int]:
@@ -222,6 +234,7 @@ def _manifest(
     operators: Mapping[str, tuple[Operator, ...]],
     quality: Quality,
     gap: GapCalibration,
+    reach: npt.NDArray[np.int8],
 ) -> Manifest:
     pose, light = _layout(run)
     return Manifest(
@@ -236,6 +249,7 @@ def _manifest(
             encoder.output.zero_point,
             run.prior_deviation,
             light,
+            *(tuple(row) for row in reach.tolist()),
         ),
         pose=run.pose,
         parts=None if run.labels is None else PartsSpec(int(run.labels.max()), encoder.input.shape[2]),

@@ -145,6 +145,8 @@ def _write(folder: Path, parts: TwinParts, content: Mapping[str, npt.NDArray[Any
         scene["pose"] = np.array([parts.pose.steps, parts.pose.reach])
     if parts.labels is not None:
         scene["labels"] = parts.labels
+    if parts.reach is not None:
+        scene["reach"] = parts.reach
     np.savez(folder / _INPUT, latent=np.array([parts.latent.scale, parts.latent.zero_point]), **content, **scene)
 
 
@@ -234,6 +236,7 @@ def _parts(folder: Path, saved: Mapping[str, npt.NDArray[Any]], size: tuple[int,
         pose,
         saved.get("plate"),
         saved.get("labels"),
+        saved.get("reach"),
     )
 
 

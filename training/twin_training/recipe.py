@@ -44,14 +44,15 @@ class DataConfig:
     """Seconds that are recorded of a live camera, 5-86400."""
     rig_train_seeds: tuple[int, ...] = tuple(range(1000, 1060))
     """Rig episodes to train on."""
-    rig_validation_seeds: tuple[int, ...] = tuple(range(2000, 2008))
+    rig_validation_seeds: tuple[int, ...] = tuple(range(2000, 2016))
     """Rig episodes for calibration."""
-    rig_test_seeds: tuple[int, ...] = tuple(range(3000, 3008))
+    rig_test_seeds: tuple[int, ...] = tuple(range(3000, 3016))
     """Rig episodes for the test."""
     rig_frames: int = 75
     """Frames drawn of each rig episode, 20-10000."""
     rig_stride: int = 8
-    """Simulation steps (1/30 s) from one drawn frame to the next, 1-300."""
+    """Simulation steps (1/30 s) from one drawn frame to the next in training, 1-300; held-out episodes are drawn at 30
+    a second."""
     rig_follow: int = 0
     """Simulation steps from each frame to a second one that is drawn for training, less than the stride; 0 draws none:
     the rate of a live camera, at which the twin is to be cheap."""

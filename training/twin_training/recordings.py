@@ -30,7 +30,9 @@ _LEAST_USED: Final = 0.8
 _EVEN: Final = 1.0
 _STILL: Final = 0.001
 _DEFAULT_FPS: Final = 30.0
-_LIVE_SEEDS: Final = 4
+_LIVE_SEEDS: Final = 8
+_LATER_STEPS: Final = 90
+_PHASES: Final = 7
 _LIVE_FRAMES: Final = 100
 _LIVE_VIEWS: Final = 600
 _RIG_FPS: Final = 30.0
@@ -142,13 +144,15 @@ def _record_rig(recipe: Recipe, report: Report) -> Dataset:
     following = np.empty(shape, np.uint8) if data.rig_follow else None
     done = 0
 
-    def views_of(part: tuple[int, ...], frames: int, stride: int, after: Views | None = None) -> Views:
+    def views_of(part: tuple[int, ...], frames: int, stride: int = 1, after: Views | None = None) -> Views:
         nonlocal done
         views = np.empty((len(part) * frames, *shape[1:]), np.uint8)
         viewer = Viewer(recipe.view)
         row = 0
-        for seed in part:
+        for place, seed in enumerate(part):
             rig = Rig(RigConfig(seed=seed))
+            if stride == 1:  # A live camera shows a few seconds: of each episode others.
+                rig.step(1 + _LATER_STEPS * (place % _PHASES))
             for number in range(frames):
                 rig.step(stride - (data.rig_follow if after is not None and number else 0))
                 viewer(rig.draw(), out=views[row])
@@ -162,8 +166,9 @@ def _record_rig(recipe: Recipe, report: Report) -> Dataset:
 
     train = views_of(data.rig_train_seeds, data.rig_frames, data.rig_stride, following)
     parts = (data.rig_validation_seeds, data.rig_test_seeds)
-    validation, test = (views_of(part, data.rig_frames, data.rig_stride) for part in parts)
-    live = views_of(live_seeds, live_frames, 1)
+    # As the device sees them: what the codec is fitted to, and what it is measured on, is a live camera's.
+    validation, test = (views_of(part, data.rig_frames) for part in parts)
+    live = views_of(live_seeds, live_frames)
 
     def cuts(views: Views, frames: int = data.rig_frames) -> tuple[int, ...]:
         return tuple(range(0, len(views), frames))
@@ -179,7 +184,7 @@ def _record_rig(recipe: Recipe, report: Report) -> Dataset:
         cuts(validation),
         tuple(f"seed {seed}" for seed in data.rig_validation_seeds),
         cuts(test),
-        _RIG_FPS / data.rig_stride,
+        _RIG_FPS,
         continuous=False,
     )
 

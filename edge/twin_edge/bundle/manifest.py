@@ -81,6 +81,10 @@ class StateSpec:
     Gaussians around 0. Not sent over the wire; 0 there."""
     light: int = 0
     """Number of values of the light of a scene of parts; 0 for other subjects."""
+    low: tuple[int, ...] = ()
+    """Lowest int8 value of each latent value that training has seen, with some room; not sent over the wire."""
+    high: tuple[int, ...] = ()
+    """Highest, likewise: the device holds the latent between them."""
 
     @property
     def length(self) -> int:
@@ -328,12 +332,21 @@ def _file_entry(item: checks.Item) -> FileEntry:
 
 
 def _state(item: checks.Item) -> StateSpec:
-    item.only("pose", "light", "latent", "scale", "zero_point", "deviation")
+    item.only("pose", "light", "latent", "scale", "zero_point", "deviation", "low", "high")
     pose = tuple(entry.text(pattern=re.compile(r"[a-z_]{1,16}")) for entry in item["pose"].list(most=4))
+    latent = item["latent"].whole(low=1, high=MAX_STATE_BYTES - LIGHT_VALUES - len(pose))
+    low, high = (
+        tuple(entry.whole(low=-128, high=127) for entry in item[key].list(least=latent, most=latent))
+        for key in ("low", "high")
+    )
+    if any(one > other for one, other in zip(low, high, strict=True)):
+        raise ManifestError("'state.low' is above 'state.high'")
     return StateSpec(
         pose=pose,
         light=item["light"].whole(low=0, high=LIGHT_VALUES),
-        latent=item["latent"].whole(low=1, high=MAX_STATE_BYTES - LIGHT_VALUES - len(pose)),
+        latent=latent,
+        low=low,
+        high=high,
         scale=item["scale"].number(low=1e-9, high=1e9),
         zero_point=item["zero_point"].whole(low=-128, high=127),
         deviation=item["deviation"].number(low=0, high=1e9),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from twin_edge.images import Image
 from twin_edge.models.engine import Quantization
@@ -36,6 +37,8 @@ class TwinParts:
     """The background, uint8 RGB of shape (height, width, 3); None for a subject that is drawn as a whole."""
     labels: Labels | None = None
     """Where the parts of a fixed scene are, uint8 of shape (height, width); None without parts."""
+    reach: npt.NDArray[np.int8] | None = None
+    """Between what the latent values are held, int8 of shape (2, latent), low and high; None for no bounds."""
 
 
 class TwinModels:
@@ -70,6 +73,7 @@ class TwinModels:
         elif parts.plate is not None:
             self._compositor = Compositor(parts.plate)
         self._tracker: Tracker | None = None
+        self._reach = parts.reach
         if self.encoder is not None and parts.pose is not None:
             self._tracker = Tracker(self.encoder, parts.latent, parts.pose, parts.size[0], self._side)
 
@@ -89,23 +93,33 @@ class TwinModels:
         """
         if self.encoder is None:
             raise RuntimeError("this twin was loaded to render only")
+        return self._held(self._read(self.encoder, view, near))
+
+    def _held(self, state: State) -> State:
+        """Holds the latent of a state within what training has seen, in place: beyond it nothing drawn is known."""
+        if self._reach is not None:
+            latent = state[self.latent_start :]
+            np.clip(latent, self._reach[0], self._reach[1], out=latent)
+        return state
+
+    def _read(self, encoder: Encoder, view: Image, near: State | None) -> State:
         if self._tracker is not None:
             return self._tracker(view, near)
         if self._scene is not None:
             scene, sheet = self._scene.look(view, None if near is None else near[:SCENE_VALUES])
-            return np.concatenate([scene, self.encoder(sheet)])
+            return np.concatenate([scene, encoder(sheet)])
         if view.shape[0] != self._side:
-            width = self.encoder.model.input_shape[2]
+            width = encoder.model.input_shape[2]
             view = np.asarray(cv2.resize(view, (width, self._side), interpolation=cv2.INTER_AREA), np.uint8)
-        return self.encoder(view)
+        return encoder(view)
 
     def read_at(self, view: Image, state: State) -> State:
         """Returns the state of a view whose pose is known to be that of `state`; see `encode`."""
         if self._tracker is not None:
-            return self._tracker.read_at(view, state)
+            return self._held(self._tracker.read_at(view, state))
         if self._scene is not None and self.encoder is not None:
             scene, sheet = self._scene.look_at(view, state[:SHIFT_VALUES])
-            return np.concatenate([scene, self.encoder(sheet)])
+            return self._held(np.concatenate([scene, self.encoder(sheet)]))
         return self.encode(view)
 
     def render(self, state: State) -> Image:

@@ -192,7 +192,7 @@ def to_rgb(drawn: Image) -> Image:
     green -= _NONE
     rest = luma - green
     pixels = np.stack([rest + orange, luma + green, rest - orange], axis=1)
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(pixels, 0, 255), np.uint8)
 
 
 TO_YCOCG: Final = np.array([[0.25, 0.5, -0.25], [0.5, 0.0, 0.5], [0.25, -0.5, -0.25]], np.float32)

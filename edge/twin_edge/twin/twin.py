@@ -76,6 +76,7 @@ class Twin:
                 manifest.pose,
                 bundle.plate(),
                 bundle.labels(),
+                np.array([manifest.state.low, manifest.state.high], np.int8),
             ),
             self.runtime,
             threads=threads,

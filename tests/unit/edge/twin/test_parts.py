@@ -7,7 +7,7 @@ import pytest
 
 from twin_edge.models.scene import LIGHT_VALUES, SCENE_VALUES
 from twin_edge.twin.light import Relighter
-from twin_edge.twin.parts import PartsScene, Sheet, boxes_of, count_parts, pixels_of
+from twin_edge.twin.parts import TO_YCOCG, PartsScene, Sheet, boxes_of, count_parts, pixels_of, to_rgb
 from twin_edge.twin.shift import shifted
 
 SIZE, SIDE = 64, 8
@@ -73,7 +73,7 @@ def test_light_is_taken_out_of_the_sheet(plate, labels):
 
 def test_compose_puts_pixels_light_and_shift(plate, labels):
     scene = PartsScene(plate, labels, 0)
-    drawn = np.full((np.count_nonzero(labels), 3), 77, np.uint8)
+    drawn = np.full((np.count_nonzero(labels), 3), (77, 128, 128), np.uint8)
     values = np.zeros(SCENE_VALUES, np.int8)
     expected = plate.copy()
     expected[labels > 0] = 77
@@ -101,3 +101,9 @@ def test_looking_finds_light_and_camera(plate, labels):
     assert np.abs(found[:2] - (16, -8)).max() <= 2
     assert abs(int(found[2]) + 20) <= 2
     assert sheet.shape == (2 * SIDE, SIDE, 3)
+
+
+def test_colors_come_back():
+    colors = np.array([(0, 0, 0), (255, 255, 255), (200, 50, 20), (3, 250, 130)], np.float32)
+    drawn = np.rint(colors @ TO_YCOCG + (0, 128, 128)).astype(np.uint8)
+    assert np.abs(to_rgb(drawn).astype(int) - colors).max() <= 2
