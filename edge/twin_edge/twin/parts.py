@@ -154,11 +154,16 @@ class PartsScene:
             int8 of shape (SCENE_VALUES,), and uint8 RGB of shape (parts * side, side, 3).
         """
         shift = self._measure_shift(view, None if near is None else near[:SHIFT_VALUES])
-        return self.look_at(view, shift)
+        return self._read(view, shift, self._measure_shift.base)
 
     def look_at(self, view: Image, shift: npt.NDArray[np.int8]) -> tuple[npt.NDArray[np.int8], Image]:
         """Does what `look` does where the camera's shift is known, int8 of shape (SHIFT_VALUES,)."""
-        straight = shifted(view, -shift)
+        return self._read(view, shift, shift)
+
+    def _read(
+        self, view: Image, shift: npt.NDArray[np.int8], back: npt.NDArray[np.int8]
+    ) -> tuple[npt.NDArray[np.int8], Image]:
+        straight = shifted(view, -back)
         light = self._measure_light(straight)
         return np.concatenate([shift, light]), self._sheet(straight, light)
 

@@ -1,34 +1,40 @@
-"""Shift: how far the camera of a fixed scene has been moved since the plate was learned, by a few pixels.
+"""Shift: how far the camera of a fixed scene is from where it was when the plate was learned, by a few pixels.
 
-Where nothing moves, the view is the plate, moved: the gradients of both are correlated at the start, over every whole
-pixel within reach; later the remainder is found by least squares (Lucas and Kanade, IJCAI 1981), now and then, and
-followed slowly, since a camera that shakes comes back by itself. Moving a picture is done in whole numbers, and so is
-the same everywhere.
+Where nothing moves, the view is the plate, moved. At the start the gradients of both are correlated over every whole
+pixel within reach; from then on the remainder is found in each frame by least squares (Lucas and Kanade, IJCAI 1981),
+together with the light, which is smooth. So a camera that shakes is followed, and one that was knocked is as well.
+Moving a picture is done in whole numbers, and so is the same everywhere.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from twin_edge.images import Image
-from twin_edge.models.scene import SHIFT_VALUES
+from twin_edge.models.scene import SHIFT_VALUES, WAVES
+from twin_edge.twin.light import waves
 
 STEPS_IN_PIXEL: Final = 8
 """int8 steps of a pixel: shifts reach to almost 16 pixels either way."""
 
 _REACH: Final = 8
 _WEIGHT_BITS: Final = 7
-_DARKEST: Final = 8.0
-_EVERY: Final = 10
-_AGREED: Final = 3
-_LEAST: Final = 2
-"""Steps by which the camera has to be off before it counts as moved."""
-_CLIP: Final = 0.15
-"""Log-luma by which a pixel may be off and still be the plate, moved."""
+_TAPS: Final = 7
+_WHITE: Final = 255
+_WAVE: Final = 128
+_LOGS: Final = np.log(np.arange(256, dtype=np.float32) + np.float32(8))
+_FAR: Final = 8
+"""Steps from its base beyond which the camera may have been moved."""
+_LASTING: Final = 8
+"""Frames that this has to last."""
+_BETTER: Final = 0.02
+"""Correlation that another place must gain over the plate's own."""
+_CLIP: Final = 0.7
+"""Log-luma by which a pixel may be off: what is further off is something else."""
 _FLAT: Final = 1e-3
 
 Shift = npt.NDArray[np.int8]
@@ -68,22 +74,37 @@ def shifted(picture: Image, shift: Shift) -> Image:
         uint8 RGB of the same shape; the picture itself when nothing moves.
     """
     across, down = (int(value) for value in shift)
-    return _along(_along(picture, across, 1), down, 0)
-
-
-def _along(picture: Image, steps: int, axis: int) -> Image:
-    if not steps:
+    if not across and not down:
         return picture
-    whole, part = divmod(-steps, STEPS_IN_PIXEL)
-    size = picture.shape[axis]
-    total: npt.NDArray[np.int32] = np.zeros(picture.shape, np.int32)
-    for tap, weight in enumerate(_KERNELS[part].tolist()):
-        if weight:
-            rows = np.clip(np.arange(size) + whole + tap - 1, 0, size - 1)
-            total += np.take(picture, rows, axis=axis).astype(np.int32) * weight
-    total += 1 << (_WEIGHT_BITS - 1)
-    total >>= _WEIGHT_BITS
-    return np.clip(total, 0, 255).astype(np.uint8)
+    right, from_left = divmod(-across, STEPS_IN_PIXEL)
+    below, from_top = divmod(-down, STEPS_IN_PIXEL)
+    if right not in {0, -1} or below not in {0, -1}:
+        picture = _by_pixels(picture, right, below)
+        right = below = 0
+    # Whole numbers below 2**24 throughout: exact in float32, in whatever order they are added.
+    sums = cv2.sepFilter2D(
+        picture, cv2.CV_32F, _taps(right, from_left), _taps(below, from_top), borderType=cv2.BORDER_REPLICATE
+    )
+    sums += np.float32(1 << (2 * _WEIGHT_BITS - 1))
+    sums *= np.float32(1 / (1 << (2 * _WEIGHT_BITS)))
+    np.clip(sums, 0, _WHITE, out=sums)
+    return sums.astype(np.uint8)  # cuts off what is behind the point
+
+
+def _by_pixels(picture: Image, right: int, below: int) -> Image:
+    rows, columns = (
+        np.clip(np.arange(size) + offset, 0, size - 1)
+        for size, offset in zip(picture.shape[:2], (below, right), strict=True)
+    )
+    return np.asarray(picture[rows[:, np.newaxis], columns])
+
+
+def _taps(whole: int, part: int) -> npt.NDArray[np.float32]:
+    """Returns the kernel for an offset of -1 or 0 pixels and some eighths, around its middle, of shape (7,)."""
+    taps = np.zeros(_TAPS, np.float32)
+    first = _TAPS // 2 + whole - 1
+    taps[first : first + _KERNELS.shape[1]] = _KERNELS[part]
+    return taps
 
 
 class ShiftMeter:
@@ -92,19 +113,18 @@ class ShiftMeter:
     Args:
         plate: The scene, uint8 RGB of shape (height, width, 3).
         moving: Where things move, bool of shape (height, width): these places are left out.
+
+    Attributes:
+        base: Shift in whole pixels that views are brought back by before anything is read off them, in steps.
     """
 
     def __init__(self, plate: Image, moving: npt.NDArray[np.bool_]) -> None:
         self._plate = _log_luma(plate)
         self._gradients = _gradients(self._plate)
         self._still = _inner(~moving)
-        across, down = (gradient * self._still for gradient in self._gradients)
-        sums = np.array([[(across**2).sum(), (across * down).sum()], [(across * down).sum(), (down**2).sum()]])
-        spread = np.linalg.eigvalsh(sums)
-        self._able = bool(spread[0] > _FLAT * self._still.sum())
-        self._pull = np.linalg.pinv(sums) @ np.stack([across.ravel(), down.ravel()]) if self._able else None
-        self._asked = 0
-        self._off: list[npt.NDArray[np.float64]] = []
+        self.base: Shift = np.zeros(SHIFT_VALUES, np.int8)
+        self._pull = self._least_squares()
+        self._far = 0
 
     def __call__(self, view: Image, near: Shift | None) -> Shift:
         """Returns the shift of a view, int8 of shape (2,).
@@ -113,27 +133,34 @@ class ShiftMeter:
             view: uint8 RGB of the plate's shape.
             near: The shift of the frame before; None to look everywhere.
         """
+        if self._pull is None:
+            return np.zeros(SHIFT_VALUES, np.int8)
         if near is None:
-            self._asked, self._off = 0, []
-            return self._search(view)
-        self._asked += 1
-        if self._asked % _EVERY or self._pull is None:
-            return near
-        self._off.append(self._remainder(view, near))
-        if len(self._off) < _AGREED:
-            return near
-        middle = np.rint(np.median(self._off, axis=0) * STEPS_IN_PIXEL)
-        self._off = []
-        return _bounded(near + middle) if np.abs(middle).max() >= _LEAST else near
+            self.base, self._far = self._search(view), 0
+        now = self.base + self._remainder(shifted(view, -self.base)) * STEPS_IN_PIXEL
+        # Only far from its base, and for long, is the camera another: bringing views back costs time.
+        self._far = self._far + 1 if np.abs(now - self.base).max() > _FAR else 0
+        if self._far >= _LASTING:
+            self.base, self._far = _to_pixels(now), 0
+        return _bounded(now)
+
+    def _least_squares(self) -> npt.NDArray[np.float32] | None:
+        """Returns what the log-luma of each pixel says of the shift, of shape (2, pixels); None where nothing does."""
+        height, width = self._still.shape
+        rows, columns = waves(height), waves(width)
+        smooth = [np.outer(rows[:, i], columns[:, j]) / _WAVE**2 for i in range(WAVES) for j in range(WAVES)]
+        known = np.stack([(one * self._still).ravel() for one in (*self._gradients, *smooth)]).astype(np.float64)
+        sums = known @ known.T
+        spread = np.linalg.eigvalsh(sums[:SHIFT_VALUES, :SHIFT_VALUES])
+        if spread[0] <= _FLAT * max(1.0, float(self._still.sum())):
+            return None
+        return np.asarray(-(np.linalg.pinv(sums) @ known)[:SHIFT_VALUES], np.float32)
 
     def _search(self, view: Image) -> Shift:
-        """Returns the best shift of all within reach."""
-        shift = np.zeros(SHIFT_VALUES, np.int8)
-        if self._pull is None:
-            return shift
+        """Returns the best shift of all whole ones within reach; none where the one there is does nearly as well."""
         seen = _gradients(_log_luma(view))
         norm = sum(float((one**2 * self._still).sum()) for one in self._gradients)
-        best, place = -1.0, (0, 0)
+        best, place, here = -1.0, (0, 0), 0.0
         for down in range(-_REACH, _REACH + 1):
             for across in range(-_REACH, _REACH + 1):
                 product = size = 0.0
@@ -145,28 +172,29 @@ class ShiftMeter:
                 score = product / (size * norm + 1e-12) ** 0.5
                 if score > best:
                     best, place = score, (across, down)
-        shift = _bounded(np.array(place) * STEPS_IN_PIXEL)
-        for _ in range(2):
-            shift = _bounded(shift + np.rint(self._remainder(view, shift) * STEPS_IN_PIXEL))
-        return shift if np.abs(shift.astype(int)).max() >= _LEAST else np.zeros(SHIFT_VALUES, np.int8)
+                if not across and not down:
+                    here = score
+        return _to_pixels(np.array(place) * float(STEPS_IN_PIXEL)) if best > here + _BETTER else np.zeros(2, np.int8)
 
-    def _remainder(self, view: Image, shift: Shift) -> npt.NDArray[np.float64]:
-        """Returns how much further the camera is off, pixels, float64 of shape (2,), at most one either way."""
-        difference = _log_luma(shifted(view, -shift)) - self._plate
-        # Light is smooth: what the gradients of the plate do not explain is taken out where it is the same all around.
-        difference -= cv2.blur(difference, (9, 9))
+    def _remainder(self, view: Image) -> npt.NDArray[np.float32]:
+        """Returns how far the camera is from the base, pixels, float32 of shape (2,), at most two either way."""
+        difference = _log_luma(view) - self._plate
         np.clip(difference, -_CLIP, _CLIP, out=difference)
         assert self._pull is not None  # noqa: S101 - the callers ask only then
-        return np.asarray(np.clip(-(self._pull @ difference.ravel()), -1, 1), np.float64)
+        return np.clip(self._pull @ difference.ravel(), -2, 2)
 
 
-def _bounded(shift: npt.NDArray[np.generic]) -> Shift:
-    return np.clip(shift, -_REACH * STEPS_IN_PIXEL, _REACH * STEPS_IN_PIXEL).astype(np.int8)
+def _to_pixels(steps: npt.NDArray[Any]) -> Shift:
+    return _bounded(np.rint(steps / STEPS_IN_PIXEL) * STEPS_IN_PIXEL)
+
+
+def _bounded(steps: npt.NDArray[Any]) -> Shift:
+    return np.clip(np.rint(steps), -_REACH * STEPS_IN_PIXEL, _REACH * STEPS_IN_PIXEL).astype(np.int8)
 
 
 def _log_luma(picture: Image) -> _Floats:
-    gray = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (0, 0), 0.8)
-    return np.asarray(np.log(gray.astype(np.float32) + np.float32(_DARKEST)), np.float32)
+    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.LUT(gray, _LOGS), np.float32)
 
 
 def _gradients(luma: _Floats) -> tuple[_Floats, _Floats]:

@@ -170,6 +170,11 @@ def test_unknown_schema(bundle: Bundle) -> None:
         (("state", "scale"), float("inf")),
         (("state", "scale"), True),
         (("state", "deviation"), -0.1),
+        (("state", "light"), 3),
+        (("state", "low"), []),
+        (("state", "high"), [-129] * 16),
+        (("parts",), {"count": 3}),
+        (("parts",), {"count": 3, "side": 16}),
         (("gap", "rows"), 7),
         (("gap", "quantiles"), [3, 2, 1]),
         (("gap", "mean"), [1.0]),
@@ -178,7 +183,7 @@ def test_unknown_schema(bundle: Bundle) -> None:
         (("gap", "centers"), [1.0, 1.0, 1.0]),
         (("gap", "cell_limit"), "high"),
         (("files", "encoder.tflite", "size"), -1),
-        (("tensors", "encoder.input", "shape"), [1, 99999, 3]),
+        (("tensors", "encoder.input", "shape"), [1, 9_999_999, 3]),
         (("quality", "frames"), "many"),
         (("quality", "runtime_levels"), 256),
         (("quality", "runtime_steps"), -1),
@@ -207,6 +212,8 @@ def test_manifest_values_out_of_range(bundle: Bundle, path: tuple[str, ...], val
 def test_shape_of_another_twin(bundle: Bundle) -> None:
     tree = json.loads(_manifest_bytes(bundle))
     tree["state"]["latent"] += 1
+    tree["state"]["low"].append(-128)
+    tree["state"]["high"].append(127)
     with pytest.raises(IntegrityError, match=r"encoder\.output has shape"):
         Bundle.from_bytes(rezipped(bundle, **{MANIFEST: json.dumps(tree).encode()}))
 

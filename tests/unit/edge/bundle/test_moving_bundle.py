@@ -36,7 +36,9 @@ def moving_manifest(fixed: Bundle) -> Manifest:
     tensors = dict(manifest.tensors)
     tensors["generator.input"] = replace(tensors["generator.input"], shape=(1, latent))
     tensors["generator.output"] = replace(tensors["generator.output"], shape=(*size, 4))
-    return replace(manifest, state=replace(manifest.state, pose=POSE_VALUES, latent=latent), pose=SPEC, tensors=tensors)
+    state = manifest.state
+    state = replace(state, pose=POSE_VALUES, latent=latent, low=state.low[:latent], high=state.high[:latent])
+    return replace(manifest, state=state, pose=SPEC, tensors=tensors)
 
 
 def plate(side: int) -> np.ndarray:
