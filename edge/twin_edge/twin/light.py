@@ -38,6 +38,12 @@ _USUAL: Final = 0.04
 """Log-gain by which a cell may be off before it counts less."""
 _LIMIT: Final = 127
 _RIDGE: Final = 1e-3
+_FAR: Final = 0.12
+"""Log-gain that a smooth light leaves unexplained in few cells only."""
+_FEW: Final = 0.02
+_THIRDS: Final = np.full(3, 1 / 3, np.float32)
+_EVEN: Final = np.ones(4096, np.float32)
+_LOGS: Final = np.log(np.arange(256, dtype=np.float32) + np.float32(DARKEST))
 
 Values = npt.NDArray[np.int8]
 """The light of a frame, int8 of shape (LIGHT_VALUES,); all 0 is the plate's own light."""
@@ -101,30 +107,34 @@ class Relighter:
             whole = light.astype(np.float64)
             # Sums of whole numbers far below 2**53: exact, in whatever order they are added.
             sums = self._rows @ whole[: WAVES * WAVES].reshape(WAVES, WAVES) @ self._columns.T
-            index = (sums.astype(np.int32) + (1 << (_INDEX_SHIFT - 1))) >> _INDEX_SHIFT
+            index = sums.astype(np.int32)
+            index += (1 << (_INDEX_SHIFT - 1)) + (_INDEX_ONE << _INDEX_SHIFT)
+            index >>= _INDEX_SHIFT
             red, blue = (int(value) * (_INDEX_ONE // STEPS_IN_ONE) for value in light[-2:])
             for channel, offset in enumerate((red, 0, blue)):
-                within = np.clip(index + offset, -_INDEX_ONE, _INDEX_ONE)
-                self._field[..., channel] = _GAINS[within + _INDEX_ONE]
+                # What is beyond the table is its end.
+                self._field[..., channel] = np.take(_GAINS, index + offset if offset else index, mode="clip")
             self._of = name
         return self._field
 
 
-def log_gains(light: Values, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]) -> _Floats:
-    """Returns the log-gains of a light at places, without the rounding of `Relighter`.
+class Gains:
+    """The gains of lights at some places, without the rounding of `Relighter`: to take a light out of a view.
 
     Args:
-        light: int8 of shape (LIGHT_VALUES,).
         rows: Cosines along the rows, in 1/128, of shape (n, WAVES).
         columns: Cosines along the columns at the same places, of shape (n, WAVES).
-
-    Returns:
-        float32 of shape (n, 3), for red, green and blue.
     """
-    products = (rows[:, :, np.newaxis] * columns[:, np.newaxis, :]).reshape(len(rows), -1)
-    sums = products @ light[: WAVES * WAVES].astype(np.float64) / (_WAVE_ONE**2 * STEPS_IN_ONE)
-    offsets = np.array((light[-2], 0, light[-1]), np.float64) / STEPS_IN_ONE
-    return (sums[:, np.newaxis] + offsets).astype(np.float32)
+
+    def __init__(self, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]) -> None:
+        products = (rows[:, :, np.newaxis] * columns[:, np.newaxis, :]).reshape(len(rows), -1)
+        self._products = (products / (_WAVE_ONE**2 * STEPS_IN_ONE)).astype(np.float32)
+
+    def inverse(self, light: Values) -> _Floats:
+        """Returns one over the gains of a light, float32 of shape (n, 3), for red, green and blue."""
+        gray = np.exp(self._products @ -light[: WAVES * WAVES].astype(np.float32))
+        red, blue = (np.exp(-light[-2:].astype(np.float32) / STEPS_IN_ONE)).tolist()
+        return np.multiply.outer(gray, np.array((red, 1, blue), np.float32))
 
 
 class LightMeter:
@@ -142,30 +152,37 @@ class LightMeter:
         still = ~cells.reshape(self._size[1], _CELL, self._size[0], _CELL).any((1, 3)).ravel()
         if still.sum() < LIGHT_VALUES:  # Things move nearly everywhere: what moves is then an outlier, or it is not.
             still[:] = True
-        self._still = still
         rows, columns = waves(self._size[1]), waves(self._size[0])
         basis = (rows[:, np.newaxis, :, np.newaxis] * columns[np.newaxis, :, np.newaxis, :]).reshape(len(still), -1)
+        self._places = np.flatnonzero(still)
         self._basis = (basis[still] / _WAVE_ONE**2).astype(np.float32)
         self._plate = self._logs(plate)
         self._ridge = _RIDGE * len(self._basis) * np.eye(WAVES * WAVES, dtype=np.float32)
+        self._solve = np.linalg.solve(self._basis.T @ self._basis + self._ridge, self._basis.T).astype(np.float32)
 
     def __call__(self, view: Image) -> Values:
         """Returns the light of a view, uint8 RGB of the plate's shape, as int8 of shape (LIGHT_VALUES,)."""
         ratios = self._logs(view) - self._plate
-        gray = ratios.mean(1)
-        found, weights = np.zeros(WAVES * WAVES, np.float32), np.ones(len(gray), np.float32)
-        for turn in range(_ROUNDS):
-            if turn:
-                # Cauchy's weights: what is no light, a hand or a thing that was moved, is far off and counts little.
-                weights = 1 / (1 + np.square((gray - self._basis @ found) / np.float32(_USUAL)))
-            weighed = self._basis * weights[:, np.newaxis]
-            found = np.linalg.solve(weighed.T @ self._basis + self._ridge, weighed.T @ gray)
+        gray = ratios @ _THIRDS
+        found = self._solve @ gray
+        missed = gray - self._basis @ found
+        weights = _EVEN[: len(gray)] if len(gray) <= len(_EVEN) else np.ones(len(gray), np.float32)
+        # Nearly always, least squares are enough.
+        if np.count_nonzero(np.abs(missed) > _FAR) > _FEW * len(gray):
+            for _ in range(_ROUNDS):
+                # Cauchy's weights: what is no light, a hand or a thing that was moved, counts little.
+                weights = 1 / (1 + np.square(missed / np.float32(_USUAL)))
+                weighed = self._basis * weights[:, np.newaxis]
+                found = np.linalg.solve(weighed.T @ self._basis + self._ridge, weighed.T @ gray)
+                missed = gray - self._basis @ found
         # The gray of a view is its three channels': green has no offset, so what it is off goes to all of them.
-        channels = (ratios - gray[:, np.newaxis]).T @ weights / weights.sum()
-        found[0] += channels[1]
-        values = np.concatenate([found, [channels[0] - channels[1], channels[2] - channels[1]]])
+        red, green, blue = (weights @ ratios - weights @ gray) / weights.sum()
+        values = np.empty(LIGHT_VALUES, np.float32)
+        values[:-2] = found
+        values[0] += green
+        values[-2:] = red - green, blue - green
         return np.asarray(np.clip(np.rint(values * STEPS_IN_ONE), -_LIMIT, _LIMIT), np.int8)
 
     def _logs(self, view: Image) -> _Floats:
-        small = cv2.resize(view, self._size, interpolation=cv2.INTER_AREA).reshape(-1, 3)[self._still]
-        return np.asarray(np.log(small.astype(np.float32) + DARKEST), np.float32)
+        small = cv2.resize(view, self._size, interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.LUT(small, _LOGS), np.float32).reshape(-1, 3)[self._places]

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_edge.images import Image
-from twin_edge.models.scene import SHIFT_VALUES, WAVES
-from twin_edge.twin.light import DARKEST, LightMeter, Relighter, Values, log_gains, waves
+from twin_edge.models.scene import LIGHT_VALUES, SHIFT_VALUES, WAVES
+from twin_edge.twin.light import DARKEST, Gains, LightMeter, Relighter, Values, waves
 from twin_edge.twin.shift import ShiftMeter, shifted
 
 Labels = npt.NDArray[np.uint8]
@@ -87,15 +87,15 @@ class Sheet:
         places = [(_places(box.top, box.bottom, side), _places(box.left, box.right, side)) for box in self._boxes]
         along = np.concatenate([np.repeat(_between(rows, down), side, axis=0) for down, _ in places])
         across = np.concatenate([np.tile(_between(columns, right), (side, 1)) for _, right in places])
-        self._waves = along, across
+        self._light = Gains(along, across)
         masks = []
         for number, box in enumerate(self._boxes, 1):
             own = (box.of(labels) == number).astype(np.float32)
             masks.append(_resized(own, side))
         self._own = np.concatenate(masks)[..., np.newaxis]
-        self._others = (1 - self._own) * self._plate
-        self._of: bytes = b""
-        self._gains = np.ones((count * side, side, 3), np.float32)
+        self._others = (1 - self._own) * self._plate - self._own * np.float32(DARKEST) + np.float32(_HALF)
+        self._of = np.zeros(LIGHT_VALUES, np.int8).tobytes()
+        self._gains = np.broadcast_to(self._own, self._sheet.shape).copy()
 
     def __call__(self, view: Image, light: Values) -> Image:
         """Returns the sheet of a view, uint8 RGB of shape (parts * side, side, 3); the next call overwrites it.
@@ -107,13 +107,13 @@ class Sheet:
         self._cut(view)
         if light.tobytes() != self._of:
             self._of = light.tobytes()
-            self._gains = np.exp(-log_gains(light, *self._waves)).reshape(self._sheet.shape)
-        relit = (self._sheet + np.float32(DARKEST)) * self._gains - np.float32(DARKEST)
-        relit *= self._own
+            self._gains = self._light.inverse(light).reshape(self._sheet.shape)
+            self._gains *= self._own
+        relit = self._sheet + np.float32(DARKEST)
+        relit *= self._gains
         relit += self._others
-        np.rint(relit, out=relit)
         np.clip(relit, 0, 255, out=relit)
-        self._sheet[:] = relit
+        self._sheet[:] = relit  # rounded by the half that is in `_others`
         return self._sheet
 
     def _cut(self, view: Image) -> None:
@@ -192,18 +192,23 @@ def to_rgb(drawn: Image) -> Image:
     Returns:
         uint8 of shape (n, 3).
     """
-    luma, orange, green = (drawn[:, channel].astype(np.int16) for channel in range(3))
+    luma, orange, green = drawn.T.astype(np.int16)
     orange -= _NONE
     green -= _NONE
-    rest = luma - green
-    pixels = np.stack([rest + orange, luma + green, rest - orange], axis=1)
-    return np.asarray(np.clip(pixels, 0, 255), np.uint8)
+    pixels = np.empty(drawn.shape, np.int16)
+    np.add(luma, green, out=pixels[:, 1])
+    luma -= green
+    np.add(luma, orange, out=pixels[:, 0])
+    np.subtract(luma, orange, out=pixels[:, 2])
+    np.clip(pixels, 0, 255, out=pixels)
+    return pixels.astype(np.uint8)
 
 
 TO_YCOCG: Final = np.array([[0.25, 0.5, -0.25], [0.5, 0.0, 0.5], [0.25, -0.5, -0.25]], np.float32)
 """What one level of red, green and blue adds to luma, to the difference of orange and to that of green: the other way
 than `to_rgb`, float32 of shape (3, 3)."""
 _NONE: Final = 128
+_HALF: Final = 0.5
 
 
 def _places(first: int, last: int, count: int) -> npt.NDArray[np.float64]:

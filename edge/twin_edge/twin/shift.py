@@ -82,8 +82,9 @@ def shifted(picture: Image, shift: Shift) -> Image:
         picture = _by_pixels(picture, right, below)
         right = below = 0
     # Whole numbers below 2**24 throughout: exact in float32, in whatever order they are added.
-    sums = cv2.sepFilter2D(
-        picture, cv2.CV_32F, _taps(right, from_left), _taps(below, from_top), borderType=cv2.BORDER_REPLICATE
+    kernels = _taps(right, from_left), _taps(below, from_top)
+    sums: _Floats = np.asarray(
+        cv2.sepFilter2D(picture, cv2.CV_32F, *kernels, borderType=cv2.BORDER_REPLICATE), np.float32
     )
     sums += np.float32(1 << (2 * _WEIGHT_BITS - 1))
     sums *= np.float32(1 / (1 << (2 * _WEIGHT_BITS)))
@@ -189,7 +190,7 @@ def _to_pixels(steps: npt.NDArray[Any]) -> Shift:
 
 
 def _bounded(steps: npt.NDArray[Any]) -> Shift:
-    return np.clip(np.rint(steps), -_REACH * STEPS_IN_PIXEL, _REACH * STEPS_IN_PIXEL).astype(np.int8)
+    return np.asarray(np.clip(np.rint(steps), -_REACH * STEPS_IN_PIXEL, _REACH * STEPS_IN_PIXEL), np.int8)
 
 
 def _log_luma(picture: Image) -> _Floats:
