@@ -67,7 +67,10 @@ def _candidates(scene: LitScene) -> Iterator[tuple[Labels, tuple[float, ...]]]:
     for threshold in sorted({max(one, _NOISES * scene.noise) for one in _THRESHOLDS}):
         mask = (smooth > threshold).astype(np.uint8)
         closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-        count, found = cv2.connectedComponents(closed, connectivity=8)
+        # What rests within a part may move as well, now and then: a lamp that was seldom lit.
+        contours, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        filled = cv2.drawContours(np.zeros_like(mask), contours, -1, (1,), cv2.FILLED)
+        count, found = cv2.connectedComponents(filled, connectivity=8)
         sums = np.bincount(found.ravel(), smooth.ravel(), count) / total
         kept = [label for label in np.argsort(-sums[1:]) + 1 if sums[label] >= _SMALL_SHARE][:_MOST_REGIONS]
         numbers = np.zeros(count, np.uint8)

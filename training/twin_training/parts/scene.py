@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_edge.images import Image
+from twin_edge.models.scene import SHIFT_VALUES
 from twin_edge.twin.light import LightMeter, Relighter
 from twin_edge.twin.parts import Labels
+from twin_edge.twin.shift import ShiftMeter, shifted
 from twin_training.recordings import Views
 
 _MOST_SAMPLES: Final = 400
@@ -37,7 +39,7 @@ class LitScene:
     lights: Lights
     """The light of each view."""
     flat: Views
-    """The views in the plate's light, uint8 RGB of shape (n, size, size, 3)."""
+    """The views in the plate's light, the camera held still, uint8 RGB of shape (n, size, size, 3)."""
     activity: npt.NDArray[np.float32]
     """Mean squared distance from the plate, less what noise makes of it, float32 of shape (size, size), levels^2."""
     noise: float
@@ -74,9 +76,12 @@ def light_up(views: Views, empty: Image | None = None) -> LitScene:
             plate = np.median(flat, axis=0).astype(np.uint8)
         activity, noise = _activity(flat, plate, views)
         moving = activity > max(_LEAST_MOTION**2, _MOVES**2 * noise)
-    measure = LightMeter(plate, moving)
+    measure, follow = LightMeter(plate, moving), ShiftMeter(plate, moving)
+    here = np.zeros(SHIFT_VALUES, np.int8)
     lights = np.stack([measure(view) for view in views])
-    return LitScene(plate, lights, in_plates_light(views, lights), activity, noise)
+    # A camera that shakes would make components of its own; renderings are moved as the views are.
+    steady = np.stack([shifted(view, -follow(view, here)) for view in views])
+    return LitScene(plate, lights, in_plates_light(steady, lights), activity, noise)
 
 
 def in_plates_light(views: Views, lights: Lights) -> Views:
