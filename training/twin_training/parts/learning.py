@@ -167,6 +167,7 @@ class PartNetworks:
 
     Attributes:
         variables: Everything that is learned.
+        state: All of that, and where the noise has come to.
     """
 
     def __init__(self, config: PartsConfig, part: Appearance, count: int, number: int) -> None:
@@ -182,6 +183,7 @@ class PartNetworks:
         self._size = np.square(self._unit)
         self._rate = Rate(config.latents)
         self.variables = [*self._rate.variables, *self._reading.trainable_variables, *self._drawing.trainable_variables]
+        self.state = [*self._rate.variables, *self._reading.variables, *self._drawing.variables]
 
     def loss(self, rows: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns how well a part is drawn, and for how much.

@@ -186,4 +186,4 @@ class PartsTrainer(TrainingLoop):
         return error, bits
 
     def _variables(self) -> list[tf.Variable]:
-        return [*self._learned, *self._optimizer.variables]
+        return [variable for net in self._nets for variable in net.state] + list(self._optimizer.variables)
