@@ -155,8 +155,8 @@ class PartsConfig:
     """Most principal components that a part is drawn with, 2-256."""
     weights: int = 1_000_000
     """Weights that the last layers of all parts may have, 1000-8000000: most of the bundle, some four bits each."""
-    bit_weight: float = 0.02
-    """What a bit of a frame is worth, as a relative change of the mean squared error, 0-1: 0.02 is 0.09 dB."""
+    bit_weight: float = 0.013
+    """What a bit of a frame is worth, as a relative change of the mean squared error, 0-1: 0.013 is 0.06 dB."""
 
 
 @dataclass(frozen=True, slots=True)

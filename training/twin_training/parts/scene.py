@@ -80,8 +80,10 @@ def light_up(views: Views, empty: Image | None = None) -> LitScene:
     here = np.zeros(SHIFT_VALUES, np.int8)
     lights = np.stack([measure(view) for view in views])
     # A camera that shakes would make components of its own; renderings are moved as the views are.
-    steady = np.stack([shifted(view, -follow(view, here)) for view in views])
-    return LitScene(plate, lights, in_plates_light(steady, lights), activity, noise)
+    relight, flat = Relighter(*moving.shape), np.empty_like(views)
+    for row, (view, light) in enumerate(zip(views, lights, strict=True)):
+        flat[row] = relight(shifted(view, -follow(view, here)), -light)
+    return LitScene(plate, lights, flat, activity, noise)
 
 
 def in_plates_light(views: Views, lights: Lights) -> Views:
