@@ -26,8 +26,8 @@ _SHARED: Final = 0.5
 """How far a cell's variance leans on that of the others: it is known from few frames that are independent."""
 _LEAST_SCALE: Final = 0.1
 _OFTEN: Final = 0.9
-_TAIL: Final = 0.8
-"""The strangest fifth of the scores is the tail."""
+_TAIL: Final = 0.95
+"""The strangest twentieth of the scores is the tail."""
 _MOST_EXCESS: Final = 4.0
 """Nothing in the tail counts for more than this many times its median excess."""
 
@@ -38,8 +38,9 @@ def calibrate(
     """Learns what is normal from residuals of normal frames.
 
     Mean and deviation come from unseen frames and from trained ones, which show the subject wherever it goes: a few
-    unseen blocks alone would find every other place strange. The ranks come from each block by itself, with the
-    statistics of all others.
+    unseen blocks alone would find every other place strange. The ranks come from the unseen frames, every block
+    counting alike. Ranks of each block with the statistics of the others alone were tried: one block that is unlike the
+    rest then sets the limit, and on a face a disc before it stays below (docs/adr/0013-calibration.md).
 
     Args:
         residuals: Residuals of frames that training has not seen, in time order, float32 of shape (frames, residuals),
@@ -61,10 +62,8 @@ def calibrate(
     whole = _learn(np.concatenate([residuals, trained]), meter)
     raw, loudest = [], []
     for name in names:
-        here = blocks == name
-        others = _learn(np.concatenate([residuals[~here], trained]), meter)
-        standardized = others.norm.standardize(residuals[here])
-        raw.append(others.norm.raw(standardized).max(-1))
+        standardized = whole.norm.standardize(residuals[blocks == name])
+        raw.append(whole.norm.raw(standardized).max(-1))
         loudest.append(standardized[:, :-1].max(-1))
     quantiles = tail_quantiles(raw)
     return GapCalibration(
@@ -88,14 +87,9 @@ def tail_quantiles(blocks: list[Floats]) -> npt.NDArray[np.float64]:
     Returns:
         float64 of shape (200,), ascending.
     """
-    middles = np.array([np.median(scores) for scores in blocks])
-    middle = float(np.median(middles))
-    # The next block's middle is one more draw, and the known ones do not say for sure where they come from.
-    wider = float(np.sqrt((len(blocks) + 1) / (len(blocks) - 1)))
-    moved = [scores + (wider - 1) * (own - middle) for scores, own in zip(blocks, middles, strict=True)]
     # Blocks count alike, however many frames each of them has.
-    values = np.concatenate(moved).astype(np.float64)
-    weights = np.concatenate([np.full(len(scores), 1 / len(scores)) for scores in moved])
+    values = np.concatenate(blocks).astype(np.float64)
+    weights = np.concatenate([np.full(len(scores), 1 / len(scores)) for scores in blocks])
     order = np.argsort(values, kind="stable")
     values, weights = values[order], weights[order]
     places = (np.cumsum(weights) - weights / 2) / weights.sum()

@@ -64,7 +64,7 @@ def test_a_moving_subject_has_a_pose_in_its_state_and_a_coverage_in_its_picture(
 
 
 def test_missing_recipe_names_the_shipped_ones() -> None:
-    with pytest.raises(ConfigError, match="face, quick, rig"):
+    with pytest.raises(ConfigError, match="auto, digits, face, linear, parts, quick, rig"):
         load_recipe("nothing")
 
 
