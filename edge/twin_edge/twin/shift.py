@@ -33,6 +33,8 @@ _LASTING: Final = 8
 """Frames that this has to last."""
 _BETTER: Final = 0.02
 """Correlation that another place must gain over the plate's own."""
+_SEARCH_EVERY: Final = 150
+"""Frames from one search to the next at least."""
 _CLIP: Final = 0.7
 """Log-luma by which a pixel may be off: what is further off is something else."""
 _FLAT: Final = 1e-3
@@ -126,18 +128,21 @@ class ShiftMeter:
         self.base: Shift = np.zeros(SHIFT_VALUES, np.int8)
         self._pull = self._least_squares()
         self._far = 0
+        self._since_search = _SEARCH_EVERY
 
     def __call__(self, view: Image, near: Shift | None) -> Shift:
         """Returns the shift of a view, int8 of shape (2,).
 
         Args:
             view: uint8 RGB of the plate's shape.
-            near: The shift of the frame before; None to look everywhere.
+            near: The shift of the frame before; None to look everywhere, if that has not been done lately: what is
+                strange for long, such as a hand, must not cost a search in every frame.
         """
         if self._pull is None:
             return np.zeros(SHIFT_VALUES, np.int8)
-        if near is None:
-            self.base, self._far = self._search(view), 0
+        self._since_search += 1
+        if near is None and self._since_search >= _SEARCH_EVERY:
+            self.base, self._far, self._since_search = self._search(view), 0, 0
         now = self.base + self._remainder(shifted(view, -self.base)) * STEPS_IN_PIXEL
         # Only far from its base, and for long, is the camera another: bringing views back costs time.
         self._far = self._far + 1 if np.abs(now - self.base).max() > _FAR else 0
@@ -182,7 +187,8 @@ class ShiftMeter:
         difference = _log_luma(view) - self._plate
         np.clip(difference, -_CLIP, _CLIP, out=difference)
         assert self._pull is not None  # noqa: S101 - the callers ask only then
-        return np.clip(self._pull @ difference.ravel(), -2, 2)
+        # No matrix product: a library that spreads it over threads takes longer than it does.
+        return np.clip(np.einsum("ij,j->i", self._pull, difference.ravel()), -2, 2)
 
 
 def _to_pixels(steps: npt.NDArray[Any]) -> Shift:

@@ -103,6 +103,15 @@ def test_moving_is_the_same_in_whole_numbers(plate, across, down):
     np.testing.assert_array_equal(shifted(plate[:24, :20].copy(), steps(across, down)), expected)
 
 
+def test_a_search_is_not_made_in_every_frame(plate, monkeypatch):
+    meter = ShiftMeter(plate, np.zeros((SIZE, SIZE), bool))
+    searches = []
+    monkeypatch.setattr(meter, "_search", lambda view: searches.append(view) or np.zeros(2, np.int8))
+    for _ in range(160):
+        meter(plate, None)
+    assert len(searches) == 2
+
+
 def test_nothing_to_hold_on_to_is_no_shift():
     flat = np.full((SIZE, SIZE, 3), 90, np.uint8)
     meter = ShiftMeter(flat, np.zeros((SIZE, SIZE), bool))
