@@ -16,9 +16,12 @@ from twin_edge.filming.preview import framed
 from twin_edge.images import Image
 from twin_edge.pictures import encode_png
 from twin_edge.preprocess.region import Region, describe, to_pixels
-from twin_edge.preprocess.view import Viewer
+from twin_edge.preprocess.view import Plan, Viewer
+from twin_edge.twin.parts import boxes_of
 from twin_training.diagnosis import Finding, check_shown, check_views
 from twin_training.framing import Floats, Framing, find_framing, motion_map, moving_mask, shown_share
+from twin_training.parts.regions import find_regions
+from twin_training.parts.scene import light_up
 from twin_training.recipe import Recipe
 from twin_training.recordings import RIG, Report, Views
 from twin_training.source import AUTO, readable, settle_region
@@ -143,8 +146,27 @@ def look(
         settled = _with(recipe, values) if region == AUTO else settle_region(source, region, recipe, report).recipe
     motion = motion_map(seen.frames)
     framing = replace(framing, shown=shown_share(moving_mask(motion), settled.view.region))
-    warnings = [*check_views(_views(seen, settled)), *check_shown(framing.shown)]
-    return Looked(seen, settled, framing, motion, tuple(warnings), tuple(boxes))
+    views = _views(seen, settled)
+    warnings = [*check_views(views), *check_shown(framing.shown)]
+    return Looked(seen, settled, framing, motion, tuple(warnings), (*boxes, *_parts(views, seen.size, settled)))
+
+
+def _parts(views: Views, size: tuple[int, int], recipe: Recipe) -> list[LabelledBox]:
+    """Returns what would be the parts of a fixed scene; none where that is one region or none."""
+    plan = Plan(recipe.view, size)
+    target = [(part.stop - part.start) for part in plan.target]
+    if target != [recipe.view.height, recipe.view.width]:  # Padded: the view shows more than the frame.
+        return []
+    labels = find_regions(light_up(views), recipe.parts.weights).labels
+    if labels.max() <= 1:
+        return []
+    (rows, columns), found = plan.source, []
+    down, across = ((part.stop - part.start) / side for part, side in zip(plan.source, target, strict=True))
+    for number, box in enumerate(boxes_of(labels), 1):
+        left, top = columns.start + box.left * across, rows.start + box.top * down
+        place = (left / size[1], top / size[0], box.width * across / size[1], box.height * down / size[0])
+        found.append(LabelledBox(f"part {number}", place))
+    return found
 
 
 def _with(recipe: Recipe, region: tuple[float, ...]) -> Recipe:
