@@ -188,7 +188,7 @@ class ShiftMeter:
         np.clip(difference, -_CLIP, _CLIP, out=difference)
         assert self._pull is not None  # noqa: S101 - the callers ask only then
         # No matrix product: a library that spreads it over threads takes longer than it does.
-        return np.clip(np.einsum("ij,j->i", self._pull, difference.ravel()), -2, 2)
+        return np.asarray(np.clip(np.einsum("ij,j->i", self._pull, difference.ravel()), -2, 2), np.float32)
 
 
 def _to_pixels(steps: npt.NDArray[Any]) -> Shift:
