@@ -20,6 +20,7 @@ for _name in ("tflite_runtime.interpreter", "ai_edge_litert.interpreter"):
 import pytest  # noqa: E402 - see above
 from hypothesis import settings  # noqa: E402 - see above
 
+import machines  # noqa: E402 - see above
 import moving_subject  # noqa: E402 - see above
 import strokes  # noqa: E402 - see above
 from brokers import Mosquitto, eventually, find_free_port, require_mosquitto  # noqa: E402 - see above
@@ -98,6 +99,21 @@ def moving_path(kept: Path) -> Path:
             kept,
             ["twin_training", "square.avi", "--name", "square", "--recipe", "square.toml"],
             ["twin_converters", "runs/square"],
+        )
+    return path
+
+
+@pytest.fixture(scope="session")
+def parts_path(kept: Path) -> Path:
+    """Returns the path of the bundle of a scene of parts, the small machine; its run is `runs/machine` beside it."""
+    path = kept / "bundles" / "machine.twin"
+    if not path.exists():
+        moving_subject.write_video(kept / "machine.avi", machines.machine_views(600))
+        (kept / "machine.toml").write_text(machines.RECIPE)
+        run_commands(
+            kept,
+            ["twin_training", "machine.avi", "--name", "machine", "--recipe", "machine.toml"],
+            ["twin_converters", "runs/machine"],
         )
     return path
 

@@ -200,7 +200,8 @@ def main(folder: Path, runtime_name: RuntimeName) -> None:
     validated = draw(validation_states)
     states = follow(material.test, material.test_cuts)
     renderings = draw(states[material.test_rows])
-    golden_states = models.encode(renderings[0], states[0])[np.newaxis]
+    # As the self-test reads it: at the pose, or the shift, that stands in the state.
+    golden_states = models.read_at(renderings[0], models.encode(renderings[0], states[0]))[np.newaxis]
     live_states = follow(material.live, material.live_cuts)
     np.savez(
         folder / f"{runtime_name}.npz",

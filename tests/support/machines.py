@@ -6,6 +6,24 @@ import cv2
 import numpy as np
 
 SIZE = 64
+RECIPE = """
+[model]
+family = "parts"
+size = 64
+
+[parts]
+weights = 150_000
+components = 32
+
+[train]
+steps = 900
+batch = 64
+learning_rate = 2e-3
+
+[gate]
+max_psnr_loss_db = 2.0
+max_baseline_loss_db = 3.0
+"""
 
 
 def draw_machine(
