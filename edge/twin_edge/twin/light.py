@@ -132,7 +132,8 @@ class Gains:
 
     def inverse(self, light: Values) -> _Floats:
         """Returns one over the gains of a light, float32 of shape (n, 3), for red, green and blue."""
-        gray = np.exp(self._products @ -light[: WAVES * WAVES].astype(np.float32))
+        # No matrix product, here and below: a library that spreads it over threads takes longer than it does.
+        gray = np.exp(np.einsum("ij,j->i", self._products, -light[: WAVES * WAVES].astype(np.float32)))
         red, blue = (np.exp(-light[-2:].astype(np.float32) / STEPS_IN_ONE)).tolist()
         return np.multiply.outer(gray, np.array((red, 1, blue), np.float32))
 
@@ -164,8 +165,8 @@ class LightMeter:
         """Returns the light of a view, uint8 RGB of the plate's shape, as int8 of shape (LIGHT_VALUES,)."""
         ratios = self._logs(view) - self._plate
         gray = ratios @ _THIRDS
-        found = self._solve @ gray
-        missed = gray - self._basis @ found
+        found = np.einsum("ij,j->i", self._solve, gray)
+        missed = gray - np.einsum("ij,j->i", self._basis, found)
         weights = _EVEN[: len(gray)] if len(gray) <= len(_EVEN) else np.ones(len(gray), np.float32)
         # Nearly always, least squares are enough.
         if np.count_nonzero(np.abs(missed) > _FAR) > _FEW * len(gray):
