@@ -59,7 +59,7 @@ def watch(bundle: Bundle, views: Views, fps: float) -> Watched:
     for number, view in enumerate(views):
         state = twin.encode(view, states[-1] if following else None).copy()
         states.append(state)
-        gaps[number] = twin.compare(view, twin.render(state)).score
+        gaps[number] = twin.compare(view, twin.render(state), state).score
         following = judge.judge(float(gaps[number]), number / fps)
         in_sync[number] = following
     return Watched(np.stack(states), gaps, in_sync)

@@ -109,7 +109,7 @@ class FrameWorker:
         if self.schedule.is_due(frame.own_s):
             rendering = twin.render(self._state)
             rendered = clock()
-            self._take_gap(twin.compare(view, rendering).score, frame.own_s, time.monotonic())
+            self._take_gap(twin.compare(view, rendering, self._state).score, frame.own_s, time.monotonic())
             end = clock()
             if self._on_rendered is not None:
                 self._on_rendered(frame, rendering)

@@ -94,6 +94,30 @@ def shifted(picture: Image, shift: Shift) -> Image:
     return sums.astype(np.uint8)  # cuts off what is behind the point
 
 
+def without_edge(view: Image, rendering: Image, shift: Shift) -> Image:
+    """Returns a rendering that shows the view where a shift of a pixel or more has brought in what the plate lacks.
+
+    Args:
+        view: uint8 RGB of shape (height, width, 3).
+        rendering: uint8 RGB of the same shape, of a scene that was moved.
+        shift: By how much, 1/8 pixels, int8 of shape (2,).
+
+    Returns:
+        The rendering itself for smaller shifts.
+    """
+    across, down = (int(value) for value in shift)
+    if max(abs(across), abs(down)) < STEPS_IN_PIXEL:
+        return rendering
+    result = rendering.copy()
+    for axis, steps in ((1, across), (0, down)):
+        pixels = -(-abs(steps) // STEPS_IN_PIXEL) + 1
+        edge = slice(0, pixels) if steps > 0 else slice(-pixels, None)
+        place = (edge, slice(None)) if axis == 0 else (slice(None), edge)
+        if steps:
+            result[place] = view[place]
+    return result
+
+
 def _by_pixels(picture: Image, right: int, below: int) -> Image:
     rows, columns = (
         np.clip(np.arange(size) + offset, 0, size - 1)

@@ -14,9 +14,11 @@ from twin_edge.images import Image
 from twin_edge.models.engine import Model, Quantization
 from twin_edge.models.networks import State
 from twin_edge.models.runtimes import Runtime, load_runtime
+from twin_edge.models.scene import SHIFT_VALUES
 from twin_edge.preprocess.view import Viewer
 from twin_edge.twin.gap import Gap, GapMeter
 from twin_edge.twin.models import TwinModels, TwinParts
+from twin_edge.twin.shift import without_edge
 
 STATE_TOLERANCE: Final = 2
 """Most steps by which a golden state may differ on another runtime or processor."""
@@ -118,8 +120,17 @@ class Twin:
         """Returns the state of a view whose pose is known to be that of `state`; see `encode`."""
         return self._models.read_at(view, state)
 
-    def compare(self, view: Image, rendering: Image) -> Gap:
-        """Returns the gap between a view and its rendering, each uint8 RGB of shape (height, width, 3)."""
+    def compare(self, view: Image, rendering: Image, state: State | None = None) -> Gap:
+        """Returns the gap between a view and its rendering.
+
+        Args:
+            view: uint8 RGB of shape (height, width, 3).
+            rendering: uint8 RGB of the same shape.
+            state: What was rendered: where a camera was moved, what came in at the edge is nothing that the twin can
+                know, and does not count. All counts when None.
+        """
+        if state is not None and self.bundle.manifest.parts is not None:
+            rendering = without_edge(view, rendering, state[:SHIFT_VALUES])
         return self.measure_gap(view, rendering)
 
     def self_test(self) -> SelfTest:

@@ -121,7 +121,7 @@ def test_what_is_no_color_image_is_a_camera_error(twin):
 
 def test_every_state_is_published_and_some_frames_are_rendered(twin, frame, monkeypatch):
     gaps = iter([0.1] * 4 + [0.97, 0.999, 0.2] + [0.1] * 9)
-    monkeypatch.setattr(twin, "compare", lambda _view, _rendering: Gap(next(gaps), 1.0, np.zeros((1, 1), np.float32)))
+    monkeypatch.setattr(twin, "compare", lambda *_seen: Gap(next(gaps), 1.0, np.zeros((1, 1), np.float32)))
     monkeypatch.setattr(frames_module.time, "monotonic", lambda: 1000.0)
     sink = FakeSink(twin)
     worker = FrameWorker(twin, sink, session=1, schedule=GapSchedule(3), sending=AT_ONCE)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from twin_edge.twin.light import Relighter
-from twin_edge.twin.shift import STEPS_IN_PIXEL, ShiftMeter, shifted
+from twin_edge.twin.shift import STEPS_IN_PIXEL, ShiftMeter, shifted, without_edge
 
 SIZE = 96
 
@@ -110,6 +110,15 @@ def test_a_search_is_not_made_in_every_frame(plate, monkeypatch):
     for _ in range(160):
         meter(plate, None)
     assert len(searches) == 2
+
+
+def test_what_comes_in_at_the_edge_does_not_count(plate):
+    view = np.full_like(plate, 200)
+    assert without_edge(view, plate, steps(7, -7)) is plate
+    seen = without_edge(view, plate, steps(16, -9))
+    assert (seen[:, :3] == 200).all()
+    assert (seen[-3:] == 200).all()
+    np.testing.assert_array_equal(seen[:-3, 3:], plate[:-3, 3:])
 
 
 def test_nothing_to_hold_on_to_is_no_shift():
