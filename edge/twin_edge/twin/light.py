@@ -111,9 +111,10 @@ class Relighter:
             index += (1 << (_INDEX_SHIFT - 1)) + (_INDEX_ONE << _INDEX_SHIFT)
             index >>= _INDEX_SHIFT
             red, blue = (int(value) * (_INDEX_ONE // STEPS_IN_ONE) for value in light[-2:])
+            # Mostly all three colors have the same; what is beyond the table is its end.
+            gains = {offset: np.take(_GAINS, index + offset, mode="clip") for offset in {red, 0, blue}}
             for channel, offset in enumerate((red, 0, blue)):
-                # What is beyond the table is its end.
-                self._field[..., channel] = np.take(_GAINS, index + offset if offset else index, mode="clip")
+                self._field[..., channel] = gains[offset]
             self._of = name
         return self._field
 
