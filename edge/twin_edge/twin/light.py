@@ -25,11 +25,12 @@ STEPS_IN_ONE: Final = 256
 DARKEST: Final = 8
 """Gains act on pixel values plus this, so that black is not left out."""
 
-_WAVE_ONE: Final = 128
+WAVE_ONE: Final = 128
+"""What stands for a cosine of 1 in `waves`."""
 _INDEX_ONE: Final = 1024
 """Entries of the table of gains in a log-gain of 1."""
 _INDEX_SHIFT: Final = 12
-"""From STEPS_IN_ONE * _WAVE_ONE**2 to _INDEX_ONE."""
+"""From STEPS_IN_ONE * WAVE_ONE**2 to _INDEX_ONE."""
 _GAIN_BITS: Final = 12
 _CELL: Final = 4
 """Side of the cells whose means light is measured on, pixels."""
@@ -42,8 +43,8 @@ _FAR: Final = 0.12
 """Log-gain that a smooth light leaves unexplained in few cells only."""
 _FEW: Final = 0.02
 _THIRDS: Final = np.full(3, 1 / 3, np.float32)
-_EVEN: Final = np.ones(4096, np.float32)
-_LOGS: Final = np.log(np.arange(256, dtype=np.float32) + np.float32(DARKEST))
+LOGS: Final = np.log(np.arange(256, dtype=np.float32) + np.float32(DARKEST))
+"""Logarithms of the pixel values 0-255 plus `DARKEST`, float32 of shape (256,)."""
 
 Values = npt.NDArray[np.int8]
 """The light of a frame, int8 of shape (LIGHT_VALUES,); all 0 is the plate's own light."""
@@ -62,7 +63,7 @@ _GAINS: Final = _gain_table()
 def waves(side: int) -> npt.NDArray[np.float64]:
     """Returns the cosines along a side, whole numbers of 1/128, float64 of shape (side, WAVES)."""
     places = (np.arange(side) + 0.5) / side
-    return np.asarray(np.rint(_WAVE_ONE * np.cos(np.pi * np.outer(places, np.arange(WAVES)))), np.float64)
+    return np.asarray(np.rint(WAVE_ONE * np.cos(np.pi * np.outer(places, np.arange(WAVES)))), np.float64)
 
 
 class Relighter:
@@ -129,7 +130,7 @@ class Gains:
 
     def __init__(self, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]) -> None:
         products = (rows[:, :, np.newaxis] * columns[:, np.newaxis, :]).reshape(len(rows), -1)
-        self._products = (products / (_WAVE_ONE**2 * STEPS_IN_ONE)).astype(np.float32)
+        self._products = (products / (WAVE_ONE**2 * STEPS_IN_ONE)).astype(np.float32)
 
     def inverse(self, light: Values) -> _Floats:
         """Returns one over the gains of a light, float32 of shape (n, 3), for red, green and blue."""
@@ -157,7 +158,8 @@ class LightMeter:
         rows, columns = waves(self._size[1]), waves(self._size[0])
         basis = (rows[:, np.newaxis, :, np.newaxis] * columns[np.newaxis, :, np.newaxis, :]).reshape(len(still), -1)
         self._places = np.flatnonzero(still)
-        self._basis = (basis[still] / _WAVE_ONE**2).astype(np.float32)
+        self._basis = (basis[still] / WAVE_ONE**2).astype(np.float32)
+        self._even = np.ones(len(self._basis), np.float32)
         self._plate = self._logs(plate)
         self._ridge = _RIDGE * len(self._basis) * np.eye(WAVES * WAVES, dtype=np.float32)
         self._solve = np.linalg.solve(self._basis.T @ self._basis + self._ridge, self._basis.T).astype(np.float32)
@@ -168,7 +170,7 @@ class LightMeter:
         gray = ratios @ _THIRDS
         found = np.einsum("ij,j->i", self._solve, gray)
         missed = gray - np.einsum("ij,j->i", self._basis, found)
-        weights = _EVEN[: len(gray)] if len(gray) <= len(_EVEN) else np.ones(len(gray), np.float32)
+        weights = self._even
         # Nearly always, least squares are enough.
         if np.count_nonzero(np.abs(missed) > _FAR) > _FEW * len(gray):
             for _ in range(_ROUNDS):
@@ -187,4 +189,4 @@ class LightMeter:
 
     def _logs(self, view: Image) -> _Floats:
         small = cv2.resize(view, self._size, interpolation=cv2.INTER_AREA)
-        return np.asarray(cv2.LUT(small, _LOGS), np.float32).reshape(-1, 3)[self._places]
+        return np.asarray(cv2.LUT(small, LOGS), np.float32).reshape(-1, 3)[self._places]

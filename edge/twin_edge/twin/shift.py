@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from twin_edge.images import Image
 from twin_edge.models.scene import SHIFT_VALUES, WAVES
-from twin_edge.twin.light import waves
+from twin_edge.twin.light import LOGS, WAVE_ONE, waves
 
 STEPS_IN_PIXEL: Final = 8
 """int8 steps of a pixel: shifts reach to almost 16 pixels either way."""
@@ -25,8 +25,6 @@ _REACH: Final = 8
 _WEIGHT_BITS: Final = 7
 _TAPS: Final = 7
 _WHITE: Final = 255
-_WAVE: Final = 128
-_LOGS: Final = np.log(np.arange(256, dtype=np.float32) + np.float32(8))
 _FAR: Final = 8
 """Steps from its base beyond which the camera may have been moved."""
 _LASTING: Final = 8
@@ -178,7 +176,7 @@ class ShiftMeter:
         """Returns what the log-luma of each pixel says of the shift, of shape (2, pixels); None where nothing does."""
         height, width = self._still.shape
         rows, columns = waves(height), waves(width)
-        smooth = [np.outer(rows[:, i], columns[:, j]) / _WAVE**2 for i in range(WAVES) for j in range(WAVES)]
+        smooth = [np.outer(rows[:, i], columns[:, j]) / WAVE_ONE**2 for i in range(WAVES) for j in range(WAVES)]
         known = np.stack([(one * self._still).ravel() for one in (*self._gradients, *smooth)]).astype(np.float64)
         sums = known @ known.T
         spread = np.linalg.eigvalsh(sums[:SHIFT_VALUES, :SHIFT_VALUES])
@@ -225,7 +223,7 @@ def _bounded(steps: npt.NDArray[Any]) -> Shift:
 
 def _log_luma(picture: Image) -> _Floats:
     gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    return np.asarray(cv2.LUT(gray, _LOGS), np.float32)
+    return np.asarray(cv2.LUT(gray, LOGS), np.float32)
 
 
 def _gradients(luma: _Floats) -> tuple[_Floats, _Floats]:
