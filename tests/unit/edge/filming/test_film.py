@@ -144,7 +144,7 @@ def test_frames_of_another_size_end_it(tmp_path: Path, stop, live: Live) -> None
 def test_a_live_camera_is_filmed_for_so_long(tmp_path: Path, stop) -> None:
     stats = film(FilmConfig("9", tmp_path / "film.mkv", seconds=0.5), stop=stop)
     assert stats.reason == "duration"
-    assert 0.3 < stats.seconds < 0.5
+    assert 0.3 < stats.seconds <= 0.5  # of the milliseconds that the file holds
 
 
 @pytest.mark.parametrize("jump_s", [7200.0, -7200.0])
