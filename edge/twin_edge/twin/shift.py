@@ -28,9 +28,10 @@ _WEIGHT_BITS: Final = 7
 _LOBES: Final = 3
 _TAPS: Final = 7
 _WHITE: Final = 255
-_FAR: Final = 5
-"""Steps from its base beyond which the camera may have been moved, and least squares are to be asked again: further
-off they find too little."""
+_FAR: Final = 3
+"""Steps from its base beyond which the camera may have been moved."""
+_TOO_FAR: Final = 5
+"""Steps from there on which least squares find too little, and are asked again from the nearest whole pixel."""
 _LASTING: Final = 8
 """Frames that this has to last."""
 _BETTER: Final = 0.02
@@ -82,6 +83,8 @@ def shifted(picture: Image, shift: Shift) -> Image:
     if right not in {0, -1} or below not in {0, -1}:
         picture = _by_pixels(picture, right, below)
         right = below = 0
+    if not from_left and not from_top and not right and not below:
+        return picture
     # Whole numbers below 2**24 throughout: exact in float32, in whatever order they are added.
     kernels = _taps(right, from_left), _taps(below, from_top)
     sums: _Floats = np.asarray(
@@ -141,7 +144,7 @@ class ShiftMeter:
         moving: Where things move, bool of shape (height, width): these places are left out.
 
     Attributes:
-        base: Shift in whole pixels that views are brought back by before anything is read off them, in steps.
+        base: Where the camera rests, in steps: views are brought back by it before anything is read off them.
     """
 
     def __init__(self, plate: Image, moving: npt.NDArray[np.bool_]) -> None:
@@ -151,7 +154,7 @@ class ShiftMeter:
         self._still = _inner(~moving)
         self.base: Shift = np.zeros(SHIFT_VALUES, np.int8)
         self._pull = self._least_squares()
-        self._far = 0
+        self._far: list[npt.NDArray[np.float32]] = []
         self._since_search = _SEARCH_EVERY
 
     def __call__(self, view: Image, near: Shift | None) -> Shift:
@@ -166,14 +169,14 @@ class ShiftMeter:
             return np.zeros(SHIFT_VALUES, np.int8)
         self._since_search += 1
         if near is None and self._since_search >= _SEARCH_EVERY:
-            self.base, self._far, self._since_search = self._search(view), 0, 0
+            self.base, self._far, self._since_search = self._search(view), [], 0
         now = self._from(self.base, view)
-        if np.abs(now - self.base).max() > _FAR:
+        if np.abs(now - self.base).max() > _TOO_FAR:
             now = self._from(_to_pixels(now), view)
-        # Only far from its base, and for long, is the camera another: bringing views back costs time.
-        self._far = self._far + 1 if np.abs(now - self.base).max() > _FAR else 0
-        if self._far >= _LASTING:
-            self.base, self._far = _to_pixels(now), 0
+        # Only far from its base, and for long, does the camera rest elsewhere: bringing views back costs time.
+        self._far = [*self._far, now] if np.abs(now - self.base).max() > _FAR else []
+        if len(self._far) >= _LASTING:
+            self.base, self._far = _bounded(np.mean(self._far, axis=0)), []
         return _bounded(now)
 
     def _from(self, base: Shift, view: Image) -> npt.NDArray[np.float32]:

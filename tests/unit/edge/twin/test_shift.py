@@ -68,12 +68,12 @@ def test_shifts_of_a_sharp_picture_are_not_overestimated(axis):
         assert np.abs(now.astype(int) - true).max() <= 1
 
 
-def test_a_camera_that_stays_half_a_pixel_off_is_read_from_the_nearest_pixel(plate):
+def test_where_a_camera_rests_is_found_to_a_part_of_a_pixel(plate):
     meter = ShiftMeter(plate, np.zeros((SIZE, SIZE), bool))
     now = meter(plate, None)
-    for _ in range(20):
-        now = meter(shifted(plate, steps(6, 0)), now)
-    assert meter.base.tolist() == [STEPS_IN_PIXEL, 0]
+    for turn in range(20):
+        now = meter(shifted(plate, steps(6 + turn % 2, 0)), now)
+    assert meter.base.tolist() in ([6, 0], [7, 0])
     assert np.abs(now.astype(int) - (6, 0)).max() <= 1
 
 
