@@ -169,7 +169,7 @@ class ShiftMeter:
             return np.zeros(SHIFT_VALUES, np.int8)
         self._since_search += 1
         if near is None and self._since_search >= _SEARCH_EVERY:
-            self.base, self._far, self._since_search = self._search(view), [], 0
+            self._look_for(view)
         now = self._from(self.base, view)
         if np.abs(now - self.base).max() > _TOO_FAR:
             now = self._from(_to_pixels(now), view)
@@ -178,6 +178,13 @@ class ShiftMeter:
         if len(self._far) >= _LASTING:
             self.base, self._far = _bounded(np.mean(self._far, axis=0)), []
         return _bounded(now)
+
+    def _look_for(self, view: Image) -> None:
+        """Goes where the camera seems to be by whole pixels, unless that is where it was, which is known better."""
+        found = self._search(view)
+        if np.abs(found.astype(np.int16) - self.base).max() >= STEPS_IN_PIXEL:
+            self.base, self._far = found, []
+        self._since_search = 0
 
     def _from(self, base: Shift, view: Image) -> npt.NDArray[np.float32]:
         """Returns the shift of a view that is not far from a base, steps, float32 of shape (2,)."""

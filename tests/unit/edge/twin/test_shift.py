@@ -127,6 +127,19 @@ def test_moving_is_the_same_in_whole_numbers(plate, across, down):
     np.testing.assert_array_equal(shifted(plate[:24, :20].copy(), steps(across, down)), expected)
 
 
+def test_a_search_does_not_forget_a_part_of_a_pixel(plate):
+    meter = ShiftMeter(plate, np.zeros((SIZE, SIZE), bool))
+    view = shifted(plate, steps(29, -12))
+    now = meter(view, None)
+    for _ in range(20):
+        now = meter(view, now)
+    rests = meter.base.tolist()
+    for _ in range(200):
+        now = meter(view, None)
+        assert np.abs(now.astype(int) - (29, -12)).max() <= 1
+    assert meter.base.tolist() == rests
+
+
 def test_a_search_is_not_made_in_every_frame(plate, monkeypatch):
     meter = ShiftMeter(plate, np.zeros((SIZE, SIZE), bool))
     searches = []
