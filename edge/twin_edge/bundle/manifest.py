@@ -22,7 +22,7 @@ from twin_edge.models.pose import POSE_VALUES, PoseSpec
 from twin_edge.models.scene import LIGHT_VALUES, MOST_PARTS, SHIFT_NAMES
 from twin_edge.preprocess.view import ViewSpec
 
-SCHEMA = 3
+SCHEMA = 4
 MAX_MANIFEST_BYTES = 256 * 1024
 MAX_STATE_BYTES = 1024
 MAX_FILE_BYTES = 32 * 1024 * 1024
