@@ -86,8 +86,8 @@ def convert(
     latent = Quantization(encoder.output.scale, encoder.output.zero_point)
     on_stage("quantizing the generator")
     known = reference.encode(run.calibration, latent, range(len(run.calibration)))
-    reach = _reach(known[:, reference.latent_start :])
-    samples = _generator_samples(known[:, reference.latent_start :], latent)
+    reach = _reach(known[:, run.latent_start :])
+    samples = _generator_samples(known[:, run.latent_start :], latent)
     generator = quantize(run.generator, samples, int8_edges=False, float_layers=FLOAT_LAYERS)
     if can_be_exact(generator.content):
         on_stage("making the generator exact")
@@ -149,7 +149,7 @@ def convert(
     check_gate(run.gate, quality, list(measured.values()), diagnosis)
     # A rendering stands in for a view: no camera frame travels with the bundle.
     golden = Golden(main.renderings[:1], main.golden_states, main.golden_renderings)
-    states = None if run.labels is None else _known(run, main, reference.latent_start)
+    states = None if run.labels is None else _known(run, main)
     manifest = _manifest(run, encoder, generator, operators, quality, _gap(run, main, blocks, states), reach)
     members = {
         CODEC: codec.to_bytes(),
@@ -173,10 +173,10 @@ def _scene_members(run: Run, states: npt.NDArray[np.int8] | None) -> dict[str, b
     return images if states is None else images | {KNOWN: states.tobytes()}
 
 
-def _known(run: Run, measured: Measured, latent_start: int) -> npt.NDArray[np.int8]:
+def _known(run: Run, measured: Measured) -> npt.NDArray[np.int8]:
     """Returns the states of training that the bundle carries, int8 of shape (n, latent)."""
     seen = np.concatenate([measured.calibration_states, measured.live_states, measured.paced_states])
-    return chosen(seen[:, latent_start:], _count(run))
+    return chosen(seen[:, run.latent_start :], _count(run))
 
 
 def _count(run: Run) -> int:
