@@ -17,6 +17,7 @@ from typing import Annotated, Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -30,6 +31,7 @@ from twin_training.frechet import features_of, frechet, train_features
 from twin_training.recipe import Recipe, TrainConfig, load_recipe
 from twin_training.recordings import Dataset, Views, record
 from twin_training.start import Start, prepare
+from twin_training.targets import Canvases, Rows
 from twin_training.trainer import Trainer
 
 _RESULT: Final = Path(__file__).parent / "results" / "ablation.json"
@@ -116,7 +118,7 @@ class Ablation:
             self._begun = prepare(recipe.model, views, cuts, recipe.train.seed, manifold=recipe.manifold)
         begun = self._begun if recipe.model == self._recipe.model else None
         if begun is not None and name == UNSEGMENTED:
-            begun = _unsegmented(begun)
+            begun = _unsegmented(begun, views)
         started = time.monotonic()
         trainer = Trainer(recipe, views, cuts, self._dataset.validation, begun=begun)
         trainer.fit()
@@ -182,11 +184,25 @@ def main(
     Console(file=sys.stdout).print(table)
 
 
-def _unsegmented(begun: Start) -> Start:
+class _Covered(Canvases):
+    """Canvases that are the subject's everywhere."""
+
+    def pictures(self, rows: Rows) -> npt.NDArray[np.uint8]:
+        """Returns canvases with full coverage, uint8 of shape (n, size, size, 4)."""
+        pictures = super().pictures(rows)
+        pictures[..., 3] = 255
+        return pictures
+
+
+def _unsegmented(begun: Start, views: Views) -> Start:
     """Returns a start whose coverage is everywhere: the generator draws the background too, nothing of the plate."""
-    targets, mean, basis = begun.targets.copy(), begun.mean.copy(), begun.basis.copy()
-    targets[..., 3], mean[..., 3], basis[..., 3] = 255, 1, 0
-    return replace(begun, targets=targets, mean=mean, basis=basis)
+    if begun.scene is None:
+        return begun
+    mean, basis = begun.mean.copy(), begun.basis.copy()
+    mean[..., 3], basis[..., 3] = 1, 0
+    spec = begun.scene.pose
+    poses = [spec.dequantize(state[: len(spec.steps)]) for state in begun.states]
+    return replace(begun, targets=_Covered(views, poses, begun.scene.plate), mean=mean, basis=basis)
 
 
 def _mean(quality: Callable[[Image, Image], float], views: Views, renderings: Views, digits: int) -> float:

@@ -91,8 +91,8 @@ def look_at(dataset: Dataset, weights: int) -> Kind:
     train, held = dataset.train, dataset.validation
     sample = evenly(train, _SAMPLES)
     lit = light_up(sample)
-    regions = find_regions(lit, weights)
-    explained = float(np.median(_explained(lit.flat)))
+    regions = find_regions(lit, sample, weights)
+    explained = float(np.median(_explained(lit.flat(sample, np.arange(len(sample))))))
     masks = evidence.foregrounds(sample[:: max(1, len(sample) // 100)], lit.plate)
     things = float(np.median([_things(mask.astype(np.uint8)) for mask in masks]))
     longest = train if dataset.continuous else max(np.split(train, list(dataset.cuts[1:])), key=len)

@@ -8,7 +8,7 @@ alignment using enhanced correlation coefficient maximization", IEEE TPAMI 30(10
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,6 +31,7 @@ _MASK_AXES: Final = (0.30, 0.375)
 _CRITERIA: Final = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 1e-3)
 _BLUR: Final = 1.0
 _CHUNK: Final = 200
+_VALUES_AT_ONCE: Final = 8192
 _LIMIT: Final = 127
 _ROOM: Final = 1.1
 
@@ -88,16 +89,28 @@ class RegisteredPca:
         if registered:
             self._template = _find_template(_evenly(sequences, _TEMPLATE_SAMPLES))
         aligned = self._aligned(sample, self.poses(sample))
-        self._mean = aligned.mean(0)
-        aligned -= self._mean
+        self._mean: _Floats = aligned.mean(0, dtype=np.float32)
         # The Gram matrix of the samples has the components' subspace in it, and is far smaller than the covariance.
-        values, vectors = np.linalg.eigh(aligned @ aligned.T)
+        gram = np.zeros((len(sample), len(sample)), np.float32)
+        for _, centered in self._centered(aligned):
+            gram += centered @ centered.T
+        values, vectors = np.linalg.eigh(gram)
         strongest = np.argsort(values)[::-1][: min(components, len(sample) - 1)]
-        basis = vectors[:, strongest].T.astype(np.float32) @ aligned
+        across = vectors[:, strongest].T.astype(np.float32)
+        basis = np.empty((len(across), aligned.shape[1]), np.float32)
+        for part, centered in self._centered(aligned):
+            basis[:, part] = across @ centered
         self._basis: _Floats = basis / (np.linalg.norm(basis, axis=1, keepdims=True) + np.float32(1e-9))
         energies = np.maximum(values[np.argsort(values)[::-1]], 0) / len(sample)
         self._left_over = energies.sum() - np.cumsum(energies)
-        self._largest = float(np.abs(aligned @ self._basis[:1].T).max())
+        first = sum(centered @ self._basis[:1, part].T for part, centered in self._centered(aligned))
+        self._largest = float(np.abs(first).max())
+
+    def _centered(self, aligned: npt.NDArray[np.uint8]) -> Iterator[tuple[slice, _Floats]]:
+        """Gives a stretch of the values of all views at a time, less their mean, float32 of shape (n, stretch)."""
+        for start in range(0, aligned.shape[1], _VALUES_AT_ONCE):
+            part = slice(start, start + _VALUES_AT_ONCE)
+            yield part, aligned[:, part] - self._mean[part]
 
     def poses(self, views: Views) -> _Floats:
         """Returns the pose of consecutive views, float32 of shape (n, 3).
@@ -147,12 +160,14 @@ class RegisteredPca:
     def render(self, state: npt.NDArray[np.int8], step: float) -> Image:
         """Returns the rendering of a state, uint8 RGB of shape (size, size, 3)."""
         latent = state[self._pose_values :].astype(np.float32) * np.float32(step)
-        picture = (self._mean + latent @ self._basis[: len(latent)]).reshape(self.size, self.size, 3)
+        drawn = self._mean + latent @ self._basis[: len(latent)]
+        picture: _Floats = np.asarray(drawn, np.float32).reshape(self.size, self.size, 3)
         if self.registered:
             warp = _warp(self._sent_poses(state[np.newaxis, : self._pose_values])[0], self.size)
-            picture = cv2.warpAffine(
+            moved = cv2.warpAffine(
                 picture, warp, (self.size, self.size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
             )
+            picture = np.asarray(moved, np.float32)
         rendering: Image = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
         return rendering
 
@@ -163,11 +178,11 @@ class RegisteredPca:
             poses[:] = values.astype(np.float64) * _POSE_STEPS
         return poses
 
-    def _aligned(self, views: Views, poses: _Floats) -> _Floats:
-        """Returns the views moved onto the template, float32 of shape (n, pixels)."""
+    def _aligned(self, views: Views, poses: _Floats) -> npt.NDArray[np.uint8]:
+        """Returns the views moved onto the template, uint8 of shape (n, pixels)."""
         if not self.registered:
-            return views.reshape(len(views), -1).astype(np.float32)
-        aligned = np.empty((len(views), self.size * self.size * 3), np.float32)
+            return views.reshape(len(views), -1)
+        aligned = np.empty((len(views), self.size * self.size * 3), np.uint8)
         flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
         for row, view, pose in zip(aligned, views, poses, strict=True):
             row[:] = cv2.warpAffine(

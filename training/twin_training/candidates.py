@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -53,8 +53,8 @@ class Candidate:
 
     recipe: Recipe
     """What it was trained by."""
-    trainer: TwinTrainer
-    """Its networks."""
+    trainer: TwinTrainer | None
+    """Its networks; None once another one was better, since together they would take several times the memory."""
     psnr_db: float
     """Mean PSNR on the validation blocks, float, dB."""
     history: tuple[dict[str, float], ...]
@@ -96,10 +96,25 @@ def train_candidates(
             return tried, trainer.step
         trainer.finish()
         held = evaluate(trainer, job.dataset.validation, job.dataset.validation_cuts)
-        tried.append(Candidate(recipe, trainer, held["psnr_db"], tuple(history)))
+        tried = _best_kept([*tried, Candidate(recipe, trainer, held["psnr_db"], tuple(history))])
+        del trainer
         if len(choices) > 1:
             job.on_note(f"{recipe.name} draws the validation blocks at {held['psnr_db']:.2f} dB")
     return tried, None
+
+
+def best_of(tried: Sequence[Candidate]) -> Candidate:
+    """Returns the candidate that draws the validation blocks best, the first of those that are equal."""
+    return max(tried, key=lambda one: one.psnr_db)
+
+
+def _best_kept(tried: list[Candidate]) -> list[Candidate]:
+    """Returns the candidates with the networks of the best one only, and that one with what it is used for."""
+    best = best_of(tried)
+    kept = [one if one is best else replace(one, trainer=None) for one in tried]
+    if best.trainer is not None:
+        best.trainer.release()
+    return kept
 
 
 def _next(choices: Sequence[Recipe], tried: Sequence[Candidate], dataset: Dataset) -> Recipe | None:
@@ -130,10 +145,11 @@ def linear_psnr(train: Views, held: Views) -> float:
     values, vectors = np.linalg.eigh(known @ known.T)
     count = min(_LINEAR_COMPONENTS, len(known) - 1)
     basis = (vectors[:, -count:] / np.sqrt(np.maximum(values[-count:], 1e-3))).T @ known
-    sample = evenly(held, _SAMPLES)
-    rows = sample.reshape(len(sample), -1) - mean
-    drawn = np.clip((rows @ basis.T) @ basis + mean, 0, 255).reshape(sample.shape)
-    return float(np.mean([psnr(view, np.rint(one).astype(np.uint8)) for view, one in zip(sample, drawn, strict=True)]))
+    reached = []
+    for view in evenly(held, _SAMPLES):
+        drawn = ((view.reshape(-1) - mean) @ basis.T) @ basis + mean
+        reached.append(psnr(view, np.rint(np.clip(drawn, 0, 255)).astype(np.uint8).reshape(view.shape)))
+    return float(np.mean(reached))
 
 
 def make_trainer(

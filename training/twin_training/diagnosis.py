@@ -20,6 +20,7 @@ from twin_training import evidence
 from twin_training.evidence import Floats, Following
 from twin_training.recordings import Dataset, Views
 from twin_training.source import Found
+from twin_training.targets import Canvases
 
 if TYPE_CHECKING:
     from twin_training.start import Start  # which loads TensorFlow
@@ -270,9 +271,9 @@ def stage_of(start: Start, views: Views) -> Stage | None:
         start: Where training starts.
         views: The training views, uint8 RGB of shape (n, size, size, 3).
     """
-    if start.scene is None:
+    if start.scene is None or not isinstance(start.targets, Canvases):
         return None
-    often = (start.targets[..., 3] > _COVERED).mean(0, dtype=np.float64) > _HALF
+    often = (start.targets.coverage > _COVERED).mean(0, dtype=np.float64) > _HALF
     core = np.where(often, np.uint8(255), np.uint8(0))
     return Stage(start.scene.plate, core, start.scene.pose, follow(views, start.states, start.scene.pose))
 

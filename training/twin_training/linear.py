@@ -123,30 +123,73 @@ def principal_components(
         The coefficients have mean 0, each the deviation of its component, in units of the root of the summed squared
         error over all values of a canvas; with fewer components to be had, the rest is 0.
     """
-    every = max(1, -(-len(canvases) // _MOST_SAMPLES))
     if seen is None or seen.all():
-        sample = _reduced(canvases[::every], side)
+        sample = reduced(canvases[sampled_rows(len(canvases))], side)
         mean = sample.mean(0)
         across = _components(sample - mean, count).T
         parts = [
-            (_reduced(canvases[row : row + _VIEWS_AT_ONCE], side) - mean) @ across
+            (reduced(canvases[row : row + _VIEWS_AT_ONCE], side) - mean) @ across
             for row in range(0, len(canvases), _VIEWS_AT_ONCE)
         ]
         return _filled_up(across.T, np.concatenate(parts), count)
-    pixels = _reduced(canvases, side)
-    holes = _reduced(np.repeat(seen[..., np.newaxis], 3, -1), side) < 1
-    sample = pixels[::every].copy()
+    return components_with_holes(reduced(canvases, side), reduced_holes(seen, side), count)
+
+
+def components_with_holes(pixels: Floats, holes: npt.NDArray[np.bool_], count: int) -> Components:
+    """Returns leading principal components as `principal_components` does, of canvases that are small already.
+
+    Args:
+        pixels: The canvases, see `reduced`, float32 of shape (n, values); they are overwritten.
+        holes: Where they show nothing, see `reduced_holes`, bool of the same shape.
+        count: How many components.
+    """
+    every = max(1, -(-len(pixels) // _MOST_SAMPLES))
+    known, unknown = pixels[::every], holes[::every]
+    sample = known.copy()
     for turn in range(_FILL_ROUNDS):
         mean = sample.mean(0)
-        components = _components(sample - mean, count)
+        sample -= mean
+        components = _components(sample, count)
         if turn < _FILL_ROUNDS - 1:
-            rebuilt = mean + ((sample - mean) @ components.T) @ components
-            sample = np.where(holes[::every], rebuilt, pixels[::every])
-    centered = pixels - mean
-    for _ in range(_FILL_ROUNDS):
-        rebuilt = (centered @ components.T) @ components
-        centered = np.where(holes, rebuilt, pixels - mean)
-    return _filled_up(components, centered @ components.T, count)
+            rebuilt = (sample @ components.T) @ components
+            rebuilt += mean
+            np.copyto(sample, known)
+            np.copyto(sample, rebuilt, where=unknown)
+    del sample, known
+    pixels -= mean
+    for first in range(0, len(pixels), _VIEWS_AT_ONCE):
+        part, hidden = pixels[first : first + _VIEWS_AT_ONCE], holes[first : first + _VIEWS_AT_ONCE]
+        for _ in range(_FILL_ROUNDS):
+            np.copyto(part, (part @ components.T) @ components, where=hidden)
+    return _filled_up(components, pixels @ components.T, count)
+
+
+def sampled_rows(count: int) -> npt.NDArray[np.int64]:
+    """Returns which of so many views a closed form is computed from, at most 1600 rows, int64 of shape (n,)."""
+    return np.arange(0, count, max(1, -(-count // _MOST_SAMPLES)))
+
+
+def reduced(images: npt.NDArray[np.uint8], most: int) -> Floats:
+    """Returns images of at most that side, float32 of shape (n, values), -1 to 1."""
+    n, size, _, channels = images.shape
+    factor = max(1, size // most)
+    side = size // factor
+    small = np.empty((n, side * side * channels), np.float32)
+    for start in range(0, n, _VIEWS_AT_ONCE):
+        part = images[start : start + _VIEWS_AT_ONCE]
+        blocks = part.reshape(len(part), side, factor, side, factor, channels).mean(axis=(2, 4), dtype=np.float32)
+        small[start : start + len(part)] = blocks.reshape(len(part), -1) / 127.5 - 1
+    return small
+
+
+def reduced_holes(seen: npt.NDArray[np.uint8], most: int) -> npt.NDArray[np.bool_]:
+    """Returns where images that are `reduced` show nothing, bool of shape (n, values).
+
+    Args:
+        seen: 255 where they show something, uint8 of shape (n, size, size).
+        most: Height and width, at most, of what they are reduced to.
+    """
+    return np.repeat(reduced(seen[..., np.newaxis], most) < 1, 3, axis=1)
 
 
 def block_reader(components: Components, crops: Floats, block: int, count: int) -> BlockMap:
@@ -203,22 +246,24 @@ def ridge(inputs: Floats, targets: Floats, importance: Floats, dampings: Sequenc
     are `snapped`: those that cancel each other out finely would not survive int8.
 
     Args:
-        inputs: float32 of shape (n, inputs), in time order.
+        inputs: float32 of shape (n, inputs), in time order; they are centered in place, being the most memory of all.
         targets: float32 of shape (n, outputs).
         importance: How much an error of each output counts, float32 of shape (outputs,).
         dampings: Those to choose from, relative to the mean variance of an input.
     """
     first = max(1, round(len(inputs) * (1 - _HELD_OUT)))
     mean, middle = inputs.mean(0), targets.mean(0)
-    x, y = inputs - mean, targets - middle
-    known, held = x[:first].T @ x[:first], x[first:].T @ x[first:]
-    known_product, held_product = x[:first].T @ y[:first], x[first:].T @ y[first:]
+    inputs -= mean
+    x, y = inputs, targets - middle
+    gram, product = x[:first].T @ x[:first], x[:first].T @ y[:first]
     errors = []
     for damping in dampings if len(dampings) > 1 else ():
-        weights = snapped(_solve(known, known_product, damping))
+        weights = snapped(_solve(gram, product, damping))
         errors.append(float((np.square(x[first:] @ weights - y[first:]).mean(0) * importance).sum()))
     best = dampings[int(np.argmin(errors)) if errors else 0]
-    weights = snapped(_solve(known + held, known_product + held_product, best))
+    gram += x[first:].T @ x[first:]
+    product += x[first:].T @ y[first:]
+    weights = snapped(_solve(gram, product, best))
     return LinearMap(weights, np.asarray(middle - mean @ weights, np.float32))
 
 
@@ -314,19 +359,6 @@ def _components(centered: Floats, count: int) -> Floats:
 
 
 def _solve(gram: Floats, product: Floats, damping: float) -> Floats:
-    scale = float(np.trace(gram)) / len(gram)
-    damped = gram + damping * scale * np.eye(len(gram), dtype=np.float32)
+    damped = gram.copy()
+    damped.flat[:: len(gram) + 1] += np.float32(damping * float(np.trace(gram)) / len(gram))
     return np.asarray(np.linalg.solve(damped, product), np.float32)
-
-
-def _reduced(images: npt.NDArray[np.uint8], most: int) -> Floats:
-    """Returns images of at most that side, float32 of shape (n, values), -1 to 1."""
-    n, size, _, channels = images.shape
-    factor = max(1, size // most)
-    side = size // factor
-    reduced = np.empty((n, side * side * channels), np.float32)
-    for start in range(0, n, _VIEWS_AT_ONCE):
-        part = images[start : start + _VIEWS_AT_ONCE]
-        blocks = part.reshape(len(part), side, factor, side, factor, channels).mean(axis=(2, 4), dtype=np.float32)
-        reduced[start : start + len(part)] = blocks.reshape(len(part), -1) / 127.5 - 1
-    return reduced

@@ -157,7 +157,7 @@ def _parts(views: Views, size: tuple[int, int], recipe: Recipe) -> list[Labelled
     target = [(part.stop - part.start) for part in plan.target]
     if target != [recipe.view.height, recipe.view.width]:  # Padded: the view shows more than the frame.
         return []
-    labels = find_regions(light_up(views), recipe.parts.weights).labels
+    labels = find_regions(light_up(views), views, recipe.parts.weights).labels
     if labels.max() <= 1:
         return []
     (rows, columns), found = plan.source, []

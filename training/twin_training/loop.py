@@ -59,6 +59,9 @@ class TwinTrainer(Protocol):
     def finish(self) -> None:
         """Makes the trained networks the ones to deploy."""
 
+    def release(self) -> None:
+        """Lets go of what only training needs; there is no going on from here."""
+
     def restore(self, path: Path) -> None:
         """Goes on from a checkpoint."""
 
@@ -138,6 +141,10 @@ class TrainingLoop(ABC):
         if checkpoint is not None:
             self.save(checkpoint)
         return self.step >= config.steps
+
+    def release(self) -> None:
+        """Lets go of what only training needs; there is no going on from here."""
+        return
 
     def save(self, path: Path) -> None:
         """Saves everything that a resumed run needs.

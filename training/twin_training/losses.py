@@ -28,8 +28,8 @@ def motion_weights(views: Views, weight: float) -> npt.NDArray[np.float32]:
     Returns:
         float32 of shape (1, height, width, 1), of mean 1.
     """
-    sample = views[:: max(1, len(views) // 400)].astype(np.float32)
-    deviation = sample.std(0).mean(-1, keepdims=True)
+    sample = views[:: max(1, len(views) // 400)]
+    deviation = np.stack([rows.astype(np.float32).std(0).mean(-1, keepdims=True) for rows in sample.swapaxes(0, 1)])
     weights = 1 + weight * deviation / (deviation.mean() + 1e-6)
     return (weights / weights.mean())[np.newaxis].astype(np.float32)
 

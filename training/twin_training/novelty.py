@@ -38,13 +38,13 @@ def novel_blocks(views: Views, parts: Split) -> tuple[int, ...]:
         views: The whole recording, uint8 RGB of shape (n, size, size, 3).
         parts: How it is split.
     """
-    train = _small(np.concatenate([views[start:end] for start, end in parts.train]))
+    train = _small(views, np.concatenate([np.arange(start, end) for start, end in parts.train]))
     mean = train.mean(0)
     train -= mean
     basis = _components(train)
     errors = []
     for start, end in parts.validation:
-        block = _small(views[start:end]) - mean
+        block = _small(views, np.arange(start, end)) - mean
         missed = np.square(block).sum(1) - np.square(block @ basis.T).sum(1)
         errors.append(float(np.median(missed)))
     usual = max(float(np.median(errors)), 1e-6)
@@ -65,10 +65,10 @@ def novel_blocks(views: Views, parts: Split) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _small(views: Views) -> _Floats:
-    """Returns at most 600 of the views, small and flat, float32 of shape (n, values)."""
-    some = views[:: max(1, -(-len(views) // _MOST_SAMPLES))]
-    small = [cv2.resize(view, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA) for view in some]
+def _small(views: Views, rows: npt.NDArray[np.int64]) -> _Floats:
+    """Returns at most 600 of some rows of the views, small and flat, float32 of shape (n, values)."""
+    some = rows[:: max(1, -(-len(rows) // _MOST_SAMPLES))]
+    small = [cv2.resize(views[row], (_SIDE, _SIDE), interpolation=cv2.INTER_AREA) for row in some]
     return np.stack(small).reshape(len(small), -1).astype(np.float32)
 
 

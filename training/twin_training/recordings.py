@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +40,7 @@ _LIVE_VIEWS: Final = 600
 _RIG_FPS: Final = 30.0
 _EMPTY_FRAMES: Final = 240
 _EMPTY_S: Final = 5.0
+_VIEWS_AT_ONCE: Final = 256
 
 Views = npt.NDArray[np.uint8]
 """Views in time order, uint8 RGB of shape (n, size, size, 3), 0-255."""
@@ -63,8 +65,9 @@ class Dataset:
     """Where in `train` something else begins: the next view does not follow the one before."""
     live_cuts: tuple[int, ...] = (0,)
     """Where in `live` something else begins."""
-    following: Views | None = None
-    """What a live camera shows after each view of `train`; None when that is the next one."""
+    followed: Views | None = None
+    """Each view of `train` and the one that a live camera shows next, uint8 RGB of shape (n, 2, size, size, 3), of
+    which `train` is a part; None when what follows is the next view."""
     validation_cuts: tuple[int, ...] = (0,)
     """Where in `validation` a block begins: the next view does not follow the one before."""
     validation_blocks: tuple[str, ...] = ("",)
@@ -83,9 +86,9 @@ class Dataset:
 
     def to_train_on(self) -> tuple[Views, tuple[int, ...]]:
         """Returns all views to train on, in time order, and where in them something else begins."""
-        if self.following is None:
+        if self.followed is None:
             return self.train, self.cuts
-        views = np.stack([self.train, self.following], axis=1).reshape(-1, *self.train.shape[1:])
+        views = self.followed.reshape(-1, *self.train.shape[1:])
         return views, tuple(range(0, len(views), 2))
 
     def digest(self) -> str:
@@ -93,7 +96,8 @@ class Dataset:
         total = hashlib.sha256()
         for views in (self.train, self.validation, self.test):
             total.update(repr(views.shape).encode())
-            total.update(np.ascontiguousarray(views).data)
+            for first in range(0, len(views), _VIEWS_AT_ONCE):
+                total.update(np.ascontiguousarray(views[first : first + _VIEWS_AT_ONCE]).data)
         if self.empty is not None:
             total.update(np.ascontiguousarray(self.empty).data)
         return total.hexdigest()
@@ -144,12 +148,12 @@ def _record_rig(recipe: Recipe, report: Report) -> Dataset:
     total = (len(data.rig_train_seeds) + len(data.rig_validation_seeds) + len(data.rig_test_seeds)) * data.rig_frames
     total += len(live_seeds) * live_frames
     shape = (len(data.rig_train_seeds) * data.rig_frames, recipe.model.size, recipe.model.size, 3)
-    following = np.empty(shape, np.uint8) if data.rig_follow else None
+    followed = np.empty((shape[0], 2, *shape[1:]), np.uint8) if data.rig_follow else None
     done = 0
 
-    def views_of(part: tuple[int, ...], frames: int, stride: int = 1, after: Views | None = None) -> Views:
+    def views_of(part: tuple[int, ...], frames: int, stride: int = 1, pairs: Views | None = None) -> Views:
         nonlocal done
-        views = np.empty((len(part) * frames, *shape[1:]), np.uint8)
+        views = np.empty((len(part) * frames, *shape[1:]), np.uint8) if pairs is None else pairs[:, 0]
         viewer = Viewer(recipe.view)
         row = 0
         for place, seed in enumerate(part):
@@ -157,17 +161,17 @@ def _record_rig(recipe: Recipe, report: Report) -> Dataset:
             if stride == 1:  # A live camera shows a few seconds: of each episode others.
                 rig.step(1 + _LATER_STEPS * (place % _PHASES))
             for number in range(frames):
-                rig.step(stride - (data.rig_follow if after is not None and number else 0))
+                rig.step(stride - (data.rig_follow if pairs is not None and number else 0))
                 viewer(rig.draw(), out=views[row])
-                if after is not None:
+                if pairs is not None:
                     rig.step(data.rig_follow)
-                    viewer(rig.draw(), out=after[row])
+                    viewer(rig.draw(), out=pairs[row, 1])
                 row += 1
             done += frames
             report(done, total)
         return views
 
-    train = views_of(data.rig_train_seeds, data.rig_frames, data.rig_stride, following)
+    train = views_of(data.rig_train_seeds, data.rig_frames, data.rig_stride, followed)
     parts = (data.rig_validation_seeds, data.rig_test_seeds)
     # As the device sees them: what the codec is fitted to, and what it is measured on, is a live camera's.
     validation, test = (views_of(part, data.rig_frames) for part in parts)
@@ -183,7 +187,7 @@ def _record_rig(recipe: Recipe, report: Report) -> Dataset:
         live,
         cuts(train),
         cuts(live, live_frames),
-        following,
+        followed,
         cuts(validation),
         tuple(f"seed {seed}" for seed in data.rig_validation_seeds),
         cuts(test),
@@ -197,27 +201,39 @@ def _read_all(subject: str, recipe: Recipe, report: Report) -> tuple[Views, floa
 
     How long it is need not be known: whenever twice the most have gathered, every second one is dropped.
     """
-    most = recipe.data.max_frames
-    kept: list[npt.NDArray[np.uint8]] = []
-    stride, read = 1, 0
+    most, size = recipe.data.max_frames, recipe.model.size
+    # One array that grows in place: a list of views would take its memory twice in the end.
+    kept = np.empty((0, size, size, 3), np.uint8)
+    stride, read, count = 1, 0, 0
     times: list[float] = []
     for index, (view, time_s) in enumerate(_views(subject, recipe)):
         times = [*times[:1], time_s]
         read = index + 1
         if index % stride == 0:
-            kept.append(view)
-            if len(kept) >= 2 * most:
-                kept = kept[::2]
+            if count >= len(kept):
+                kept.resize((count + _VIEWS_AT_ONCE, *kept.shape[1:]), refcheck=False)
+            kept[count] = view
+            count += 1
+            if count >= 2 * most:
+                count = _thinned(kept, count, 2)
                 stride *= 2
         if index % 32 == 0:
             report(index, None)
-    thin = -(-len(kept) // most)
-    kept = kept[::thin] if thin > 1 else kept
-    if not kept:
+    if not count:
         raise TrainingError(f"{subject} has no frames", fix="give a video, a folder of images or a camera that has")
+    thin = -(-count // most)
+    count = _thinned(kept, count, thin)
+    kept.resize((count, *kept.shape[1:]), refcheck=False)
     # By the frames' own times: what a file states is wrong where its rate varies.
     rate = (read - 1) / (times[-1] - times[0]) if times[-1] > times[0] else _DEFAULT_FPS
-    return np.stack(kept), rate / (stride * max(1, thin))
+    return kept, rate / (stride * thin)
+
+
+def _thinned(views: Views, count: int, every: int) -> int:
+    """Moves every n-th of the first `count` views to the front; returns how many these are."""
+    for place, row in enumerate(range(0, count, every)):
+        views[place] = views[row]
+    return -(-count // every)
 
 
 def _views(subject: str, recipe: Recipe) -> Iterator[tuple[npt.NDArray[np.uint8], float]]:
@@ -243,7 +259,10 @@ def _views(subject: str, recipe: Recipe) -> Iterator[tuple[npt.NDArray[np.uint8]
 
 
 def _split(views: Views, fps: float, data: DataConfig) -> Dataset:
-    """Cuts a recording into training, validation blocks and test, with gaps between them; see `splits.split`."""
+    """Cuts a recording into training, validation blocks and test, with gaps between them; see `splits.split`.
+
+    The memory of the recording becomes that of the training part.
+    """
     if len(views) < LEAST_FRAMES:
         return Dataset(views, views[:0], views[:0])
     parts = split(len(views), data.train_share, data.validation_share, round(data.gap_s * fps))
@@ -253,13 +272,14 @@ def _split(views: Views, fps: float, data: DataConfig) -> Dataset:
     held = sum(end - start for start, end in parts.validation)
     # Calibration needs its frames: of a short recording all are taken, whatever the rate.
     every = max(1, min(round(fps / data.fps), held // _LEAST_VALIDATION)) if data.fps else 1
-    train, cuts = _joined(views, parts.train)
     validation, validation_cuts = _joined(views, parts.validation, every)
     live, live_cuts = _joined(views, _last(parts.train, every * _LIVE_VIEWS), every) if every > 1 else (None, (0,))
+    test = views[parts.test[0] : parts.test[1] : every].copy()
+    train, cuts = _brought_to_front(views, parts.train)
     return Dataset(
         train,
         validation,
-        views[parts.test[0] : parts.test[1] : every],
+        test,
         live,
         cuts,
         live_cuts,
@@ -277,8 +297,21 @@ def _times(block: tuple[int, int], fps: float) -> str:
 def _joined(views: Views, ranges: Sequence[tuple[int, int]], every: int = 1) -> tuple[Views, tuple[int, ...]]:
     """Returns ranges of the views one after the other, every n-th view of each, and the rows at which each begins."""
     parts = [views[start:end:every] for start, end in ranges]
-    starts = np.cumsum([0, *(len(part) for part in parts[:-1])])
-    return (parts[0] if len(parts) == 1 else np.concatenate(parts)), tuple(int(start) for start in starts)
+    return np.concatenate(parts), _starts([len(part) for part in parts])
+
+
+def _brought_to_front(views: Views, ranges: Sequence[tuple[int, int]]) -> tuple[Views, tuple[int, ...]]:
+    """Returns ranges of the views, which are lost otherwise, as `_joined` does: they are most of a recording."""
+    lengths = [end - start for start, end in ranges]
+    rows = itertools.chain.from_iterable(range(start, end) for start, end in ranges)
+    for place, row in enumerate(rows):
+        views[place] = views[row]
+    views.resize((sum(lengths), *views.shape[1:]), refcheck=False)
+    return views, _starts(lengths)
+
+
+def _starts(lengths: Sequence[int]) -> tuple[int, ...]:
+    return tuple(int(start) for start in np.cumsum([0, *lengths[:-1]]))
 
 
 def _last(ranges: Sequence[tuple[int, int]], most: int) -> list[tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Final
 
 import cv2
@@ -30,6 +31,7 @@ _RELIABLE: Final = 0.3
 _LEAST_SEEN: Final = 0.05
 _MOST_GAIN: Final = 3.0
 _SEAM: Final = 2.0
+_ROWS_AT_ONCE: Final = 16
 
 Masks = npt.NDArray[np.uint8]
 """One mask for each view, uint8 of shape (n, size, size), 0-255."""
@@ -57,17 +59,31 @@ def learn_plate(views: Views, poses: list[Pose], empty: Image | None = None) -> 
     apart = _apart(warp_to_canvas(views, poses), warp_to_canvas(usual[np.newaxis], poses), _DIFFERENT)
     subject = _rows_filled((apart > _HALF).mean(0) > _OFTEN)
     subject = np.asarray(cv2.dilate(subject, np.ones((_MARGIN, _MARGIN), np.uint8)), np.uint8)
-    hidden = np.stack(
-        [cv2.warpAffine(subject, pose.matrix(size), (size, size), borderMode=cv2.BORDER_REPLICATE) for pose in poses]
-    )
-    free = np.where(hidden[..., np.newaxis] > 0, np.float32(np.nan), views.astype(np.float32))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # Pixels that are always hidden have no median.
-        plate = np.nan_to_num(np.nanmedian(free, axis=0)).astype(np.uint8)
+    hidden: Masks = np.empty(views.shape[:3], np.uint8)
+    for mask, pose in zip(hidden, poses, strict=True):
+        mask[:] = cv2.warpAffine(subject, pose.matrix(size), (size, size), borderMode=cv2.BORDER_REPLICATE)
+    plate = _median_of_free(views, hidden)
     if empty is not None:
         return _filled_from(empty, plate, (hidden == 0).mean(0))
     unknown = np.where((hidden == 0).mean(0) < _LEAST_FREE, np.uint8(255), np.uint8(0))
     return np.asarray(cv2.inpaint(plate, unknown, _INPAINTED, cv2.INPAINT_TELEA), np.uint8)
+
+
+def _median_of_free(views: Views, hidden: Masks) -> Image:
+    """Returns the median of each pixel over the views that do not hide it, uint8 RGB of shape (size, size, 3).
+
+    Args:
+        views: uint8 RGB of shape (n, size, size, 3).
+        hidden: Not 0 where the subject hides a pixel, uint8 of shape (n, size, size).
+    """
+    plate = np.empty_like(views[0])
+    for top in range(0, len(plate), _ROWS_AT_ONCE):
+        rows = slice(top, top + _ROWS_AT_ONCE)
+        free = np.where(hidden[:, rows, :, np.newaxis] > 0, np.float32(np.nan), views[:, rows].astype(np.float32))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # Pixels that are always hidden have no median.
+            plate[rows] = np.nan_to_num(np.nanmedian(free, axis=0)).astype(np.uint8)
+    return plate
 
 
 def _filled_from(empty: Image, plate: Image, free: npt.NDArray[np.float64]) -> Image:
@@ -119,7 +135,19 @@ def seen_parts(size: int, poses: list[Pose]) -> Masks:
     return np.where(seen >= _INSIDE, np.uint8(255), np.uint8(0))
 
 
-def segment(canvases: Views, plates: Views) -> Masks:
+def subject_core(moved: Callable[[npt.NDArray[np.int64]], tuple[Views, Views]], count: int) -> npt.NDArray[np.bool_]:
+    """Returns where the subject is now and then in the whole recording, bool of shape (size, size).
+
+    Args:
+        moved: Gives what some rows of the views, and of the plate, show under the canvas.
+        count: How many views there are.
+    """
+    every = max(1, count // _MOST_SAMPLES)
+    apart = _apart(*moved(np.arange(0, count, every)), _SLIGHTLY_DIFFERENT) > _HALF
+    return np.asarray(apart.mean(0) > _MOSTLY)
+
+
+def coverage(canvases: Views, plates: Views, core: npt.NDArray[np.bool_]) -> Masks:
     """Returns the coverage that the generator is to learn: 255 where the subject is, 0 where the plate shows.
 
     A pixel is the subject's where it differs from the plate, where such pixels enclose it, where it differs now and
@@ -129,11 +157,10 @@ def segment(canvases: Views, plates: Views) -> Masks:
     Args:
         canvases: Views under the canvas, uint8 RGB of shape (n, size, size, 3).
         plates: The plate under the canvas of each, of the same shape.
+        core: Where it differs now and then, see `subject_core`.
     """
     apart = _apart(canvases, plates, _SLIGHTLY_DIFFERENT) > _HALF
     guard = np.ones((_GUARD, _GUARD), np.uint8)
-    every = max(1, len(apart) // _MOST_SAMPLES)
-    core = apart[::every].mean(0) > _MOSTLY
     return np.stack([cv2.GaussianBlur(cv2.dilate(_filled(mask | core), guard), (0, 0), 1.0) for mask in apart])
 
 

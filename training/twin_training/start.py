@@ -23,7 +23,8 @@ from twin_training.manifold import COEFFICIENTS, PICTURE_SIDE, Perceptron, learn
 from twin_training.recipe import ManifoldConfig, ModelConfig
 from twin_training.recordings import Views
 from twin_training.registration import register
-from twin_training.scene import learn_plate, seen_parts, segment, warp_to_canvas
+from twin_training.scene import learn_plate, seen_parts, warp_to_canvas
+from twin_training.targets import Canvases, Targets, WholeViews
 
 LATENT_DEVIATION: Final = 0.25
 """Standard deviation of a latent value; the int8 range, -1 to 1, is four of them on either side."""
@@ -47,6 +48,7 @@ picture makes a better latent than what predicts. Measured on the face (docs/adr
 _NOTHING: Final = 1e-6
 """A component whose coefficients deviate by less than this part of the strongest one's is none."""
 _ROUNDS: Final = 2
+_VIEWS_AT_ONCE: Final = 256
 
 States = npt.NDArray[np.int8]
 """States of views, int8 of shape (n, state length)."""
@@ -60,10 +62,6 @@ class Scene:
     """How poses stand in states."""
     plate: Image
     """The background, uint8 RGB of shape (size, size, 3)."""
-    seen: npt.NDArray[np.uint8]
-    """255 where a training view shows its canvas, uint8 of shape (n, size, size)."""
-    plates: Views
-    """The plate under the canvas of each training view, uint8 RGB of shape (n, size, size, 3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +74,8 @@ class Start:
     """The states of the training views, as the device will have them."""
     crops: Views
     """What the encoder sees of each, uint8 RGB of shape (n, side, side, 3)."""
-    targets: npt.NDArray[np.uint8]
-    """What to draw for each: uint8 of shape (n, size, size, 3), or (n, size, size, 4) with the coverage."""
+    targets: Targets
+    """What to draw for each."""
     mean: linear.Floats
     """What to draw where all features are 0, -1 to 1, float32 of shape (size, size, channels)."""
     basis: linear.Floats
@@ -132,13 +130,11 @@ def prepare(
         poses = [spec.dequantize(state[: len(spec.steps)]) for state in states]
     on_stage("plate and coverage")
     plate = learn_plate(views, poses, empty)
-    canvases, plates = warp_to_canvas(views, poses), warp_to_canvas(plate[np.newaxis], poses)
-    targets = np.concatenate([canvases, segment(canvases, plates)[..., np.newaxis]], axis=-1)
-    seen = seen_parts(model.size, poses)
+    targets = Canvases(views, poses, plate)
     on_stage("least squares")
-    mean, basis = linear.drawing_basis(OUTPUT.dequantize(states[:, len(spec.steps) :]), targets, seen)
+    mean, basis = _drawing_basis(OUTPUT.dequantize(states[:, len(spec.steps) :]), targets)
     crops = _crops(model, views, poses)
-    return Start(encoder, states, crops, targets, mean, basis, Scene(spec, plate, seen, plates))
+    return Start(encoder, states, crops, targets, mean, basis, Scene(spec, plate))
 
 
 def pairs_of(count: int, cuts: Sequence[int]) -> npt.NDArray[np.int64]:
@@ -186,9 +182,15 @@ def _prepare_fixed(
         encoder = _fixed_encoder(model, views)
     states = encode(encoder, views, cuts, None, model)
     on_stage("least squares")
-    latents = OUTPUT.dequantize(states)
-    mean, basis = linear.drawing_basis(latents if drawing is None else drawing(latents), views, None)
-    return Start(encoder, states, crops, views, mean, basis, None, drawing)
+    latents, targets = OUTPUT.dequantize(states), WholeViews(views)
+    mean, basis = _drawing_basis(latents if drawing is None else drawing(latents), targets)
+    return Start(encoder, states, crops, targets, mean, basis, None, drawing)
+
+
+def _drawing_basis(features: linear.Floats, targets: Targets) -> tuple[linear.Floats, linear.Floats]:
+    """Returns what to draw where all features are 0, and what one unit of each adds: see `linear.drawing_basis`."""
+    rows = linear.sampled_rows(len(features))
+    return linear.drawing_basis(features[rows], targets.pictures(rows), targets.seen(rows))
 
 
 def _crops(model: ModelConfig, views: Views, poses: list[Pose] | None) -> Views:
@@ -215,12 +217,9 @@ def _moving_encoder(
 ) -> Perceptron:
     """Returns the encoder that says how far a crop is off, and the latent of one that is not."""
     rows = np.unique(np.linspace(0, len(views) - 1, min(len(views), _MOST_VIEWS)).round().astype(int))
-    views, poses = views[rows], [poses[row] for row in rows]
-    components = linear.principal_components(
-        warp_to_canvas(views, poses), seen_parts(model.size, poses), model.latent, model.encoder_side
-    )
-    still = _crops(model, views, poses).reshape(len(views), -1).astype(np.float32) / 255
-    reader = linear.block_reader(components, still, model.encoder_block, model.encoder_entries)
+    poses = [poses[row] for row in rows]
+    components = linear.components_with_holes(*_small_canvases(model, views, rows, poses), model.latent)
+    reader = _moving_reader(components, model, views, rows, poses)
     crop = Cropper(model.size, model.encoder_side)
     scale = np.array((model.size / POSE_SIZE, model.size / POSE_SIZE, 1, 1))
 
@@ -228,23 +227,47 @@ def _moving_encoder(
         crops = crop(pose).reshape(1, -1).astype(np.float32) / 255
         return np.clip(reader(crops)[0], 0, linear.READER_RANGE)
 
-    off, changes, near = [], [], []
-    for view, pose in zip(views, poses, strict=True):
-        crop.look_at(view)
+    # Between what int8 sees, where every entry is as large as any other, and the picture, where some are far larger.
+    gain = np.tile(np.sqrt(linear.reader_gain(reader)), (model.encoder_side // model.encoder_block) ** 2)
+    off = np.empty((len(rows), _NEAR_SAMPLES + 1, len(gain)), np.float32)
+    near = np.empty((len(rows), _STILL_SAMPLES, len(gain)), np.float32)
+    changes = np.empty((len(rows), _NEAR_SAMPLES + 1, 4), np.float32)
+    for number, (row, pose) in enumerate(zip(rows, poses, strict=True)):
+        crop.look_at(views[row])
         for turn in range(_NEAR_SAMPLES + 1):
             change = rng.normal(size=4) * _NEAR if turn < _NEAR_SAMPLES else rng.uniform(-1, 1, 4) * _FAR
-            off.append(read(pose.then(Pose(*(change * scale)).inverse())))
-            changes.append(change * scale / spec.reach)
-        near += [read(pose.then(Pose(*(rng.normal(size=4) * _STILL * scale)))) for _ in range(_STILL_SAMPLES)]
-    # Between what int8 sees, where every entry is as large as any other, and the picture, where some are far larger.
-    gain = np.tile(np.sqrt(linear.reader_gain(reader)), len(off[0]) // model.encoder_entries)
-    latent = _whitened(np.asarray(near) / gain, np.repeat(components.coefficients, _STILL_SAMPLES, axis=0))
-    change = linear.ridge(
-        np.asarray(off) / gain, np.asarray(changes, np.float32), np.ones(4, np.float32), _POSE_DAMPINGS
-    )
+            off[number, turn] = read(pose.then(Pose(*(change * scale)).inverse()))
+            changes[number, turn] = change * scale / spec.reach
+        for turn in range(_STILL_SAMPLES):
+            near[number, turn] = read(pose.then(Pose(*(rng.normal(size=4) * _STILL * scale))))
+    off /= gain
+    change = linear.ridge(off.reshape(-1, len(gain)), changes.reshape(-1, 4), np.ones(4, np.float32), _POSE_DAMPINGS)
+    del off
+    typical = near.mean((0, 1))
+    near /= gain
+    latent = _whitened(near.reshape(-1, len(gain)), np.repeat(components.coefficients, _STILL_SAMPLES, axis=0))
     weights = np.concatenate([change.weights, latent.weights], axis=1) / gain[:, np.newaxis]
     exact = linear.LinearMap(weights, np.concatenate([change.bias, latent.bias]))
-    return Perceptron((reader, exact.with_weights(linear.snapped(weights), np.asarray(near, np.float32))))
+    return Perceptron((reader, exact.with_weights(linear.snapped(weights), typical[np.newaxis])))
+
+
+def _small_canvases(
+    model: ModelConfig, views: Views, rows: npt.NDArray[np.int64], poses: list[Pose]
+) -> tuple[linear.Floats, npt.NDArray[np.bool_]]:
+    """Returns what some of the views show under the canvas, as small as an encoder sees it, and where they do not."""
+    pixels, holes = [], []
+    for first in range(0, len(rows), _VIEWS_AT_ONCE):
+        part = slice(first, first + _VIEWS_AT_ONCE)
+        pixels.append(linear.reduced(warp_to_canvas(views[rows[part]], poses[part]), model.encoder_side))
+        holes.append(linear.reduced_holes(seen_parts(model.size, poses[part]), model.encoder_side))
+    return np.concatenate(pixels), np.concatenate(holes)
+
+
+def _moving_reader(
+    components: linear.Components, model: ModelConfig, views: Views, rows: npt.NDArray[np.int64], poses: list[Pose]
+) -> linear.BlockMap:
+    crops = _crops(model, views[rows], poses).reshape(len(rows), -1).astype(np.float32) / 255
+    return linear.block_reader(components, crops, model.encoder_block, model.encoder_entries)
 
 
 def _whitened(outputs: linear.Floats, coefficients: linear.Floats) -> linear.LinearMap:

@@ -13,7 +13,7 @@ from twin_edge.files import write_atomic
 from twin_edge.pictures import labelled_rows
 from twin_training.auto import candidates
 from twin_training.baselines import best, rate_points
-from twin_training.candidates import Job, evaluate, evenly_rows, train_candidates
+from twin_training.candidates import Job, best_of, evaluate, evenly_rows, train_candidates
 from twin_training.diagnosis import (
     Finding,
     Stage,
@@ -119,8 +119,9 @@ def train(
     tried, stopped_at = train_candidates(choices, job, resume=resume)
     if stopped_at is not None:
         return Outcome(finished=False, step=stopped_at, seconds=time.monotonic() - started, metrics={})
-    chosen = max(tried, key=lambda one: one.psnr_db)
+    chosen = best_of(tried)
     recipe, trainer, history = chosen.recipe, chosen.trainer, list(chosen.history)
+    assert trainer is not None  # noqa: S101 - the best one keeps it
     run.begin(recipe, resume=False)
     if recipe.model.family != "article":
         tell(check_recording(dataset, moving=recipe.model.moving, chosen=len(choices) > 1))

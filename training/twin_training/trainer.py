@@ -22,11 +22,13 @@ from twin_training.networks import build_discriminator, build_encoder, build_gen
 from twin_training.recipe import Recipe
 from twin_training.recordings import Views
 from twin_training.schedule import Phase, phase_at
+from twin_training.targets import Canvases
 
 LATENT_STEP: Final = start.OUTPUT.scale
 """Size of one int8 step of the latent."""
 
 _CALIBRATION: Final = 600
+_WEIGHED: Final = 400
 _JUDGED: Final = 80
 _JUDGEMENTS: Final = 6
 
@@ -85,7 +87,8 @@ class Trainer(TrainingLoop):
         said = (np.arange(model.state_length) >= model.state_length - model.latent).astype(np.float32)
         shares = [np.float32(not model.moving), said if model.moving else np.float32(1)]
         self._said = [tf.constant(share) for share in shares for _ in ("kernel", "bias")]
-        self._weights = losses.motion_weights(self.start.targets[..., :3], recipe.train.motion_weight)
+        few = np.arange(0, len(views), max(1, len(views) // _WEIGHED))
+        self._weights = losses.motion_weights(self.start.targets.pictures(few)[..., :3], recipe.train.motion_weight)
         self._compositor = None if self.start.scene is None else Compositor(self.start.scene.plate)
         self._optimizer = keras.optimizers.Adam(recipe.train.learning_rate, beta_2=0.99)
         self._critic_optimizer = keras.optimizers.Adam(
@@ -124,6 +127,12 @@ class Trainer(TrainingLoop):
             variable.assign(value.reshape(variable.shape))
         make_quantizable(self.generator, self.start.latents, self.recipe.model)
 
+    def release(self) -> None:
+        """Lets go of what only training needs; there is no going on from here."""
+        if isinstance(self.start.targets, Canvases):
+            self.start.targets.forget()
+        del self._draw_step, self._critic_step, self._optimizer, self._encoder_optimizer, self._critic_optimizer
+
     def encode(self, views: Views, cuts: Sequence[int] = (0,)) -> npt.NDArray[np.int8]:
         """Returns the states of views in time order, as the device has them, int8 of shape (n, state length)."""
         encoder = self._int8_encoder()
@@ -134,9 +143,8 @@ class Trainer(TrainingLoop):
         """Returns the renderings of states, uint8 RGB of shape (n, size, size, 3)."""
         first = states.shape[1] - self.recipe.model.latent
         latents = start.OUTPUT.dequantize(states[:, first:])
-        parts = [self.generator(latents[row : row + 32], training=False).numpy() for row in range(0, len(latents), 32)]
-        # A training that diverges draws what is no number; whoever looks at the loss says so.
-        drawn = np.clip(np.rint((np.nan_to_num(np.concatenate(parts)) + 1) * 127.5), 0, 255).astype(np.uint8)
+        parts = [_pixels(self.generator(latents[row : row + 32], training=False)) for row in range(0, len(latents), 32)]
+        drawn = np.concatenate(parts)
         if self._compositor is None or self.start.scene is None:
             return drawn
         spec = self.start.scene.pose
@@ -194,12 +202,13 @@ class Trainer(TrainingLoop):
 
     def _batch(self, rows: npt.NDArray[np.int64]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns what the encoder sees, what to draw, the plate under it, and how much each pixel counts."""
-        crops, targets = tf.constant(self.start.crops[rows]), tf.constant(self.start.targets[rows])
-        scene = self.start.scene
-        if scene is None:
+        known = self.start.targets
+        crops, targets = tf.constant(self.start.crops[rows]), tf.constant(known.pictures(rows))
+        seen, plates = known.seen(rows), known.plates(rows)
+        if seen is None or plates is None:
             return crops, targets, tf.zeros((len(rows), 1, 1, 3), tf.uint8), tf.constant(self._weights)
-        weights = self._weights * (scene.seen[rows][..., np.newaxis] > 0)
-        return crops, targets, tf.constant(scene.plates[rows]), tf.constant(weights.astype(np.float32))
+        weights = self._weights * (seen[..., np.newaxis] > 0)
+        return crops, targets, tf.constant(plates), tf.constant(weights.astype(np.float32))
 
     def _latents(self, crops: tf.Tensor, *, training: bool) -> tf.Tensor:
         return self.encoder(crops, training=training)[:, -self.recipe.model.latent :]
@@ -322,6 +331,12 @@ def _followed(count: int, cuts: Sequence[int]) -> npt.NDArray[np.int64]:
     following = np.minimum(rows + 1, count - 1)
     starts = np.isin(following, np.asarray(cuts, int))
     return np.where(starts, rows, following).astype(np.int64)
+
+
+def _pixels(drawn: tf.Tensor) -> npt.NDArray[np.uint8]:
+    """Returns the pixels of what is drawn, -1 to 1, uint8 of the same shape."""
+    # A training that diverges draws what is no number; whoever looks at the loss says so.
+    return np.clip(np.rint((np.nan_to_num(drawn.numpy()) + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
 def _real(pixels: tf.Tensor) -> tf.Tensor:

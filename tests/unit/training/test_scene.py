@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from twin_edge.models.pose import Pose
-from twin_training.scene import learn_plate, seen_parts, segment, warp_to_canvas
+from twin_training.scene import learn_plate, seen_parts, warp_to_canvas
+from twin_training.targets import Canvases
 
 SIZE, RADIUS = 64, 11
 ACROSS = np.linspace(30, 180, SIZE).astype(np.uint8)
@@ -66,7 +67,7 @@ def test_what_is_always_hidden_is_taken_from_the_empty_scene() -> None:
 def test_coverage_is_the_disc_and_not_the_corners() -> None:
     seen = views()
     plate = learn_plate(seen, POSES)
-    coverage = segment(warp_to_canvas(seen, POSES), warp_to_canvas(plate[np.newaxis], POSES))
+    coverage = Canvases(seen, POSES, plate).coverage
     assert coverage.shape == (len(POSES), SIZE, SIZE)
     inside = disc(Pose())
     assert coverage[:, inside].min() > 200

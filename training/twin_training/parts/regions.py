@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from twin_edge.twin.parts import Labels
-from twin_training.parts.scene import LitScene, evenly
+from twin_training.parts.scene import LitScene, evenly_rows
 from twin_training.recordings import Views
 
 _THRESHOLDS: Final = (25.0, 50.0, 100.0, 200.0, 400.0)
@@ -41,17 +41,18 @@ class Regions:
     what moves outside of them, and what the components that there is room for do not say."""
 
 
-def find_regions(scene: LitScene, weights: int) -> Regions:
+def find_regions(scene: LitScene, views: Views, weights: int) -> Regions:
     """Finds the parts of a scene.
 
     A low threshold joins what moves apart, and spends weights on what hardly moves; a high one cuts off what does. So
     several are tried, and the one is taken that leaves out least with so many weights.
 
     Args:
-        scene: The views in the plate's light, and how much each pixel moves.
+        scene: The light of the views, and how much each pixel moves.
+        views: The views that it was found in, uint8 RGB of shape (n, size, size, 3).
         weights: Weights that the generator's last layers may have in all.
     """
-    flat = evenly(scene.flat, _SAMPLES)
+    flat = scene.flat(views, evenly_rows(len(views), _SAMPLES))
     found = [
         Regions(labels, shares, float((labels > 0).mean()), _left_out(scene, flat, labels, weights))
         for labels, shares in _candidates(scene)

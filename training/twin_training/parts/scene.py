@@ -17,6 +17,7 @@ from twin_training.recordings import Views
 
 _MOST_SAMPLES: Final = 400
 _ROUNDS: Final = 2
+_ROWS_AT_ONCE: Final = 16
 _MOVES: Final = 3.0
 """Deviation, in deviations of the noise, from where on a pixel counts as one where something moves."""
 _MOST_NOISE: Final = 4.0
@@ -38,12 +39,25 @@ class LitScene:
     """The scene without what moves, uint8 RGB of shape (size, size, 3)."""
     lights: Lights
     """The light of each view."""
-    flat: Views
-    """The views in the plate's light, the camera held still, uint8 RGB of shape (n, size, size, 3)."""
+    shifts: npt.NDArray[np.int8]
+    """How far the camera has moved in each, 1/8 pixels, int8 of shape (n, SHIFT_VALUES)."""
     activity: npt.NDArray[np.float32]
     """Mean squared distance from the plate, less what noise makes of it, float32 of shape (size, size), levels^2."""
     noise: float
     """Usual variance of the noise of a pixel, levels^2."""
+
+    def flat(self, views: Views, rows: npt.NDArray[np.int64]) -> Views:
+        """Returns some views in the plate's light, the camera held still, uint8 RGB of shape (n, size, size, 3).
+
+        Args:
+            views: All views, uint8 RGB of shape (m, size, size, 3).
+            rows: Which of them, int64 of shape (n,).
+        """
+        relight, flat = Relighter(*self.plate.shape[:2]), np.empty((len(rows), *views.shape[1:]), np.uint8)
+        # A camera that shakes would make components of its own; renderings are moved as the views are.
+        for place, row in enumerate(rows):
+            flat[place] = relight(shifted(views[row], -self.shifts[row]), -self.lights[row])
+        return flat
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +93,8 @@ def light_up(views: Views, empty: Image | None = None) -> LitScene:
     measure, follow = LightMeter(plate, moving), ShiftMeter(plate, moving)
     here = np.zeros(SHIFT_VALUES, np.int8)
     lights = np.stack([measure(view) for view in views])
-    # A camera that shakes would make components of its own; renderings are moved as the views are.
-    relight, flat = Relighter(*moving.shape), np.empty_like(views)
-    for row, (view, light) in enumerate(zip(views, lights, strict=True)):
-        flat[row] = relight(shifted(view, -follow(view, here)), -light)
-    return LitScene(plate, lights, flat, activity, noise)
+    shifts = np.stack([follow(view, here) for view in views])
+    return LitScene(plate, lights, shifts, activity, noise)
 
 
 def in_plates_light(views: Views, lights: Lights) -> Views:
@@ -95,18 +106,28 @@ def in_plates_light(views: Views, lights: Lights) -> Views:
 
 def evenly(views: Views, most: int) -> Views:
     """Returns at most so many of the views, evenly spaced."""
-    return views[np.unique(np.linspace(0, len(views) - 1, min(most, len(views))).round().astype(int))]
+    return views[evenly_rows(len(views), most)]
+
+
+def evenly_rows(count: int, most: int) -> npt.NDArray[np.int64]:
+    """Returns the rows of at most so many of `count` views, evenly spaced, int64 of shape (n,)."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
 
 
 def _activity(flat: Views, plate: Image, views: Views) -> tuple[npt.NDArray[np.float32], float]:
     """Returns how much each pixel moves, and the usual variance of its noise."""
     step = max(1, len(views) // _MOST_SAMPLES)
-    first = views[: len(views) - 1 : step].astype(np.int16)
-    second = views[1::step][: len(first)].astype(np.int16)
-    # What differs from one view to the next, most of the time, is noise and a camera that shakes.
-    fast = np.square(1.4826 * np.median(np.abs(second - first), axis=0).mean(-1)) / 2
-    slow = np.square(flat.astype(np.float32) - plate).mean((0, 3))
-    noise = float(max(np.median(fast), 1.0))
+    first = views[: len(views) - 1 : step]
+    second = views[1::step][: len(first)]
+    fast: npt.NDArray[np.float64] = np.empty(plate.shape[:2])
+    slow: npt.NDArray[np.float32] = np.empty(plate.shape[:2], np.float32)
+    for top in range(0, len(plate), _ROWS_AT_ONCE):
+        rows = slice(top, top + _ROWS_AT_ONCE)
+        # What differs from one view to the next, most of the time, is noise and a camera that shakes.
+        change = np.abs(second[:, rows].astype(np.int16) - first[:, rows])
+        fast[rows] = np.square(1.4826 * np.median(change, axis=0).mean(-1)) / 2
+        slow[rows] = np.square(flat[:, rows].astype(np.float32) - plate[rows]).mean((0, 3))
+    noise = max(float(np.median(fast)), 1.0)
     # A wheel that never rests changes as much from view to view, and is no noise.
     fast = np.minimum(fast, _MOST_NOISE * noise + _MOST_SHAKE)
     return np.maximum(slow - fast, 0).astype(np.float32), noise

@@ -18,14 +18,15 @@ from twin_training.loop import TrainingLoop
 from twin_training.manifold import Perceptron
 from twin_training.parts.learning import PartNetworks, appearance, evenly_over, share_out
 from twin_training.parts.networks import build_encoder, build_generator, drawing_and_picture, standardized
-from twin_training.parts.regions import find_regions
-from twin_training.parts.scene import PartsLayout, light_up
+from twin_training.parts.regions import Regions, find_regions
+from twin_training.parts.scene import LitScene, PartsLayout, light_up
 from twin_training.recipe import Recipe
 from twin_training.recordings import Views
 from twin_training.start import LATENT_DEVIATION, OUTPUT, pairs_of
 
 _WARMUP: Final = 200
 _CHUNK: Final = 50
+_VIEWS_AT_ONCE: Final = 128
 _KEYS_OF_A_PART: Final = 16
 _FLOOR: Final = 2.0
 """Mean squared error of the picture, levels^2, from where on less error is worth little."""
@@ -67,7 +68,7 @@ class PartsTrainer(TrainingLoop):
         on_stage("light and plate")
         lit = light_up(views, empty)
         on_stage("parts")
-        regions = find_regions(lit, config.weights)
+        regions = find_regions(lit, views, config.weights)
         if not regions.shares:
             raise TrainingError("nothing moves in the training part", fix="record the subject at work")
         self.scene = PartsLayout(lit.plate, regions.labels, config.side)
@@ -78,9 +79,9 @@ class PartsTrainer(TrainingLoop):
         for row, (view, light) in enumerate(zip(views, lit.lights, strict=True)):
             crops[row] = sheet(view, light).reshape(crops.shape[1:])
         on_stage("principal components")
-        flat = lit.flat.reshape(len(views), -1, 3)
-        places = [np.flatnonzero(regions.labels.ravel() == label) for label in range(1, count + 1)]
-        self._looks = [appearance(crops[:, k], flat[:, place], config.components) for k, place in enumerate(places)]
+        pixels = _pixels_of(lit, views, regions)
+        self._looks = [appearance(crops[:, k], part, config.components) for k, part in enumerate(pixels)]
+        del pixels
         self._counts = share_out(self._looks, config.weights, config.components)
         self._nets = [
             PartNetworks(config, look, shared, number)
@@ -115,6 +116,10 @@ class PartsTrainer(TrainingLoop):
         self.encoder = build_encoder(readings, self.scene.side)
         self.generator = build_generator([drawing for drawing, _ in drawings], [picture for _, picture in drawings])
 
+    def release(self) -> None:
+        """Lets go of what only training needs; there is no going on from here."""
+        del self._update, self._optimizer, self._nets, self._looks, self._learned
+
     def encode(self, views: Views, cuts: Sequence[int] = (0,)) -> npt.NDArray[np.int8]:
         """Returns the states of views in time order, as the device has them, int8 of shape (n, state length)."""
         scene = PartsScene(self.scene.plate, self.scene.labels, self.scene.side)
@@ -131,8 +136,10 @@ class PartsTrainer(TrainingLoop):
         """Returns the renderings of states, uint8 RGB of shape (n, size, size, 3)."""
         scene = PartsScene(self.scene.plate, self.scene.labels, 0)
         latents = OUTPUT.dequantize(states[:, SCENE_VALUES:])
-        drawn = [self.generator(latents[row : row + 64], training=False).numpy() for row in range(0, len(latents), 64)]
-        pixels = np.clip(np.rint((np.nan_to_num(np.concatenate(drawn)) + 1) * 127.5), 0, 255).astype(np.uint8)
+        drawn = (self.generator(latents[row : row + 64], training=False).numpy() for row in range(0, len(latents), 64))
+        pixels = np.concatenate(
+            [np.clip(np.rint((np.nan_to_num(part) + 1) * 127.5), 0, 255).astype(np.uint8) for part in drawn]
+        )
         return np.stack(
             [scene.compose(one.reshape(-1, 3), state[:SCENE_VALUES]) for one, state in zip(pixels, states, strict=True)]
         )
@@ -187,3 +194,15 @@ class PartsTrainer(TrainingLoop):
 
     def _variables(self) -> list[tf.Variable]:
         return [variable for net in self._nets for variable in net.state] + list(self._optimizer.variables)
+
+
+def _pixels_of(lit: LitScene, views: Views, regions: Regions) -> list[npt.NDArray[np.uint8]]:
+    """Returns the pixels of each part in all views, in the plate's light, uint8 of shape (n, pixels, 3) each."""
+    places = [np.flatnonzero(regions.labels.ravel() == label) for label in range(1, len(regions.shares) + 1)]
+    pixels = [np.empty((len(views), len(place), 3), np.uint8) for place in places]
+    for first in range(0, len(views), _VIEWS_AT_ONCE):
+        rows = np.arange(first, min(first + _VIEWS_AT_ONCE, len(views)))
+        flat = lit.flat(views, rows).reshape(len(rows), -1, 3)
+        for part, place in zip(pixels, places, strict=True):
+            part[rows] = flat[:, place]
+    return pixels
