@@ -19,6 +19,7 @@ from twin_edge.twin.parts import PartsScene
 from twin_edge.twin.tracking import Tracker
 
 _CHANNELS: Final = 3
+_STATES_AT_ONCE: Final = 64
 
 
 class FloatModel:
@@ -95,7 +96,12 @@ class FloatTwin:
 
     def render(self, states: npt.NDArray[np.int8], latent: Quantization) -> Views:
         """Returns the renderings of states, uint8 RGB of shape (n, height, width, 3)."""
-        return self.compose(self._generator(latent.dequantize(states[:, self._run.latent_start :])), states)
+        parts = [states[row : row + _STATES_AT_ONCE] for row in range(0, len(states), _STATES_AT_ONCE)]
+        latents = [latent.dequantize(part[:, self._run.latent_start :]) for part in parts]
+        # What the network gives is in floats: for all states at once it would fill memory.
+        return np.concatenate(
+            [self.compose(self._generator(known), part) for known, part in zip(latents, parts, strict=True)]
+        )
 
     def compose(self, outputs: npt.NDArray[np.float32], states: npt.NDArray[np.int8]) -> Views:
         """Returns the renderings that outputs of a generator make.

@@ -120,9 +120,8 @@ class Run:
             )
         try:
             recipe: Mapping[str, Any] = json.loads((folder / "recipe.json").read_bytes())
-            # From memory: of a damaged file NumPy would leave its handle open.
-            content = io.BytesIO((folder / "dataset.npz").read_bytes())
-            with np.load(content, allow_pickle=False) as saved:
+            # An open file: of a damaged one NumPy would leave its own handle open.
+            with (folder / "dataset.npz").open("rb") as file, np.load(file, allow_pickle=False) as saved:
                 parts = {part: saved[part] for part in ("calibration", "validation", "test", "live", "paced")}
                 cuts = {part: tuple(saved[f"{part}_cuts"].tolist()) for part in _CUT}
                 blocks, fps = tuple(saved["validation_blocks"].tolist()), float(saved["fps"])

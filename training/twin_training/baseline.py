@@ -8,6 +8,7 @@ alignment using enhanced correlation coefficient maximization", IEEE TPAMI 30(10
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -112,7 +113,7 @@ class RegisteredPca:
             part = slice(start, start + _VALUES_AT_ONCE)
             yield part, aligned[:, part] - self._mean[part]
 
-    def poses(self, views: Views) -> _Floats:
+    def poses(self, views: Sequence[Image] | Views) -> _Floats:
         """Returns the pose of consecutive views, float32 of shape (n, 3).
 
         Shift in x and y, pixels, and rotation about the middle, radians: of the subject against the template.
@@ -178,10 +179,10 @@ class RegisteredPca:
             poses[:] = values.astype(np.float64) * _POSE_STEPS
         return poses
 
-    def _aligned(self, views: Views, poses: _Floats) -> npt.NDArray[np.uint8]:
+    def _aligned(self, views: Sequence[Image] | Views, poses: _Floats) -> npt.NDArray[np.uint8]:
         """Returns the views moved onto the template, uint8 of shape (n, pixels)."""
         if not self.registered:
-            return views.reshape(len(views), -1)
+            return np.asarray(views).reshape(len(views), -1)
         aligned = np.empty((len(views), self.size * self.size * 3), np.uint8)
         flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
         for row, view, pose in zip(aligned, views, poses, strict=True):
@@ -218,7 +219,7 @@ def registered_pca(
     counts = sorted(components)
     pca = RegisteredPca(train, counts[-1], registered=registered)
     known, coded = ([pca.project(views) for views in part] for part in (_last(train, most_coded), test))
-    views = np.concatenate(test)
+    views = list(itertools.chain.from_iterable(test))
     chosen = np.linspace(0, len(views) - 1, min(most_measured, len(views))).round().astype(int)
     points = []
     for count in counts:
@@ -256,19 +257,13 @@ def _last(sequences: Sequence[Views], most: int | None) -> list[Views]:
     return kept
 
 
-def _evenly(sequences: Sequence[Views], most: int) -> Views:
-    """Returns at most so many of the views, evenly spaced, in time order."""
-    total = sum(map(len, sequences))
-    wanted = np.linspace(0, total - 1, min(most, total)).round().astype(int)
-    starts = np.cumsum([0, *map(len, sequences)])
-    parts = [
-        views[wanted[(wanted >= start) & (wanted < start + len(views))] - start]
-        for views, start in zip(sequences, starts[:-1], strict=True)
-    ]
-    return np.concatenate(parts)
+def _evenly(sequences: Sequence[Views], most: int) -> list[Image]:
+    """Returns at most so many of the views, evenly spaced, in time order; none is copied."""
+    views = list(itertools.chain.from_iterable(sequences))
+    return [views[row] for row in np.linspace(0, len(views) - 1, min(most, len(views))).round().astype(int)]
 
 
-def _find_template(views: Views) -> _Floats:
+def _find_template(views: Sequence[Image]) -> _Floats:
     """Returns the mean of the views after aligning them with it, float32 of shape (side, side), starting with one."""
     pictures = [_prepared(view) for view in views]
     template, side = pictures[0], len(pictures[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_edge.baseline import MEAN, PCA, REGISTERED_PCA
+from twin_edge.images import Image
 from twin_edge.quality import psnr, ssim
 from twin_training.baseline import BaselinePoint, registered_pca
 from twin_training.recordings import Dataset, Views
@@ -54,7 +56,7 @@ def rate_points(dataset: Dataset, components: Sequence[int] = _COMPONENTS) -> li
     train = [part for part in np.split(dataset.train, list(dataset.cuts[1:])) if len(part) > 1]
     test = [part for part in np.split(dataset.test, list(dataset.test_cuts[1:])) if len(part)]
     few = _few(test, _CODED_TEST)
-    points = [_mean_point(dataset.train, np.concatenate(few))]
+    points = [_mean_point(dataset.train, list(itertools.chain.from_iterable(few)))]
     for method in (PCA, REGISTERED_PCA):
         measured = registered_pca(
             train,
@@ -80,9 +82,9 @@ def _point(method: str, point: BaselinePoint) -> RatePoint:
     )
 
 
-def _mean_point(train: Views, test: Views) -> RatePoint:
+def _mean_point(train: Views, test: Sequence[Image]) -> RatePoint:
     mean = np.rint(train.mean(0, dtype=np.float64)).astype(np.uint8)
-    views = test[_evenly(len(test), _MEASURED)]
+    views = [test[row] for row in _evenly(len(test), _MEASURED)]
     return RatePoint(
         MEAN,
         0,

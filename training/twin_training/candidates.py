@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from twin_edge.quality import psnr, ssim
 from twin_training.article.trainer import ArticleTrainer
 from twin_training.loop import Progress, TwinTrainer
+from twin_training.memory import give_back
 from twin_training.parts.scene import evenly
 from twin_training.parts.trainer import PartsTrainer
 from twin_training.recipe import Recipe
@@ -95,9 +96,11 @@ def train_candidates(
         if not trainer.fit(keep, stopped=job.stopped, checkpoint=job.run.checkpoint):
             return tried, trainer.step
         trainer.finish()
-        held = evaluate(trainer, job.dataset.validation, job.dataset.validation_cuts)
+        validation = job.dataset.validation
+        held = evaluate(trainer, validation, trainer.encode(validation, job.dataset.validation_cuts))
         tried = _best_kept([*tried, Candidate(recipe, trainer, held["psnr_db"], tuple(history))])
         del trainer
+        give_back()
         if len(choices) > 1:
             job.on_note(f"{recipe.name} draws the validation blocks at {held['psnr_db']:.2f} dB")
     return tried, None
@@ -170,11 +173,16 @@ def make_trainer(
     )
 
 
-def evaluate(trainer: TwinTrainer, views: Views, cuts: Sequence[int] = (0,)) -> dict[str, float]:
-    """Returns PSNR (dB) and SSIM of the float models on views, the latent rounded to int8 steps."""
+def evaluate(trainer: TwinTrainer, views: Views, states: npt.NDArray[Any]) -> dict[str, float]:
+    """Returns PSNR (dB) and SSIM of the float models on some of the views, the latent rounded to int8 steps.
+
+    Args:
+        trainer: Renders.
+        views: uint8 RGB of shape (n, size, size, 3).
+        states: The state of each; all views were encoded, since a moving subject is followed from one to the next.
+    """
     rows = evenly_rows(len(views), _EVALUATED)
-    # All views are encoded: a moving subject is followed from one to the next.
-    return _quality(views[rows], trainer.render(trainer.encode(views, cuts)[rows]))
+    return _quality(views[rows], trainer.render(states[rows]))
 
 
 def evenly_rows(available: int, count: int) -> npt.NDArray[np.int64]:

@@ -273,7 +273,9 @@ def stage_of(start: Start, views: Views) -> Stage | None:
     """
     if start.scene is None or not isinstance(start.targets, Canvases):
         return None
-    often = (start.targets.coverage > _COVERED).mean(0, dtype=np.float64) > _HALF
+    # A row of all views at a time: where each is covered takes as much memory as the coverage itself.
+    rows = start.targets.coverage.swapaxes(0, 1)
+    often = np.stack([(row > _COVERED).mean(0, dtype=np.float64) > _HALF for row in rows])
     core = np.where(often, np.uint8(255), np.uint8(0))
     return Stage(start.scene.plate, core, start.scene.pose, follow(views, start.states, start.scene.pose))
 

@@ -329,6 +329,10 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
 """Sizes that a recipe can be made in, and what of its model they change; a recipe as it is makes the standard one."""
 
 
+_MOST_FRAMES: Mapping[str, int] = {"large": 5000}
+"""Most frames that are used of a recording, by size: a gigabyte of views."""
+
+
 def in_size(recipe: Recipe, name: str) -> Recipe:
     """Returns a recipe in another size.
 
@@ -343,7 +347,10 @@ def in_size(recipe: Recipe, name: str) -> Recipe:
         raise ConfigError(f"there is no size {name}", fix=f"choose {', '.join(SIZES)}")
     if recipe.model.family == "article":
         raise ConfigError(f"the recipe {recipe.name} comes in one size", fix="leave --size out")
-    changed = replace(recipe, model=replace(recipe.model, **dict(SIZES[name])))
+    frames = min(recipe.data.max_frames, _MOST_FRAMES.get(name, recipe.data.max_frames))
+    changed = replace(
+        recipe, model=replace(recipe.model, **dict(SIZES[name])), data=replace(recipe.data, max_frames=frames)
+    )
     _check(changed)
     return changed
 

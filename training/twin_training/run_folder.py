@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from twin_edge.files import write_atomic, writing
+from twin_edge.files import replacing, write_atomic, writing
 from twin_training.parts.scene import PartsLayout
 from twin_training.recipe import Recipe
 from twin_training.recordings import Dataset
@@ -84,23 +85,24 @@ class RunFolder:
             first = max(0, len(dataset.train) - _CODEC_FRAMES)
             live, live_cuts = dataset.train[first:], (0, *(cut - first for cut in dataset.cuts if cut > first))
             paced, paced_cuts = dataset.train[::step], [0]
-        buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            calibration=dataset.train[::step],
-            validation=dataset.validation,
-            test=dataset.test,
-            live=live,
-            live_cuts=np.array(live_cuts),
-            paced=paced,
-            paced_cuts=np.array(paced_cuts),
-            validation_cuts=np.array(dataset.validation_cuts),
-            validation_blocks=np.array(dataset.validation_blocks),
-            test_cuts=np.array(dataset.test_cuts),
-            fps=np.array(dataset.fps),
-            digest=np.array(dataset.digest()),
-        )
-        write_atomic(self.dataset, buffer.getvalue())
+        with replacing(self.dataset) as temporary, writing(self.dataset), temporary.open("wb") as file:
+            np.savez(
+                file,
+                calibration=dataset.train[::step],
+                validation=dataset.validation,
+                test=dataset.test,
+                live=live,
+                live_cuts=np.array(live_cuts),
+                paced=paced,
+                paced_cuts=np.array(paced_cuts),
+                validation_cuts=np.array(dataset.validation_cuts),
+                validation_blocks=np.array(dataset.validation_blocks),
+                test_cuts=np.array(dataset.test_cuts),
+                fps=np.array(dataset.fps),
+                digest=np.array(dataset.digest()),
+            )
+            file.flush()
+            os.fsync(file.fileno())
 
     def write_models(self, encoder: keras.Model, generator: keras.Model) -> None:
         """Writes the models, as Keras files and, for the converter, as SavedModels for a single image.

@@ -93,9 +93,12 @@ class Canvases:
 
     def pictures(self, rows: Rows) -> npt.NDArray[np.uint8]:
         """Returns canvases with their coverage, uint8 of shape (n, size, size, 4)."""
-        kept = self._canvases
-        canvases = warp_to_canvas(self._views[rows], self._poses_of(rows)) if kept is None else kept[rows]
-        return np.concatenate([canvases, self.coverage[rows][..., np.newaxis]], axis=-1)
+        pictures = np.empty((len(rows), *self._plate.shape[:2], 4), np.uint8)
+        pictures[..., 3] = self.coverage[rows]
+        for first in range(0, len(rows), _VIEWS_AT_ONCE):
+            part = rows[first : first + _VIEWS_AT_ONCE]
+            pictures[first : first + len(part), ..., :3] = self._shown(part)
+        return pictures
 
     def seen(self, rows: Rows) -> Masks | None:
         """Returns 255 where a view shows its canvas, 0 beyond its edges, uint8 of shape (n, size, size)."""
@@ -111,6 +114,11 @@ class Canvases:
     def forget(self) -> None:
         """Lets go of what can be made anew."""
         self._canvases = self._plates = None
+
+    def _shown(self, rows: Rows) -> Views:
+        if self._canvases is not None:
+            return np.asarray(self._canvases[rows])
+        return warp_to_canvas(self._views[rows], self._poses_of(rows))
 
     def _moved(self, rows: Rows) -> tuple[Views, Views]:
         poses = self._poses_of(rows)

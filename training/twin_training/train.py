@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy.typing as npt
+
 from twin_edge.files import write_atomic
 from twin_edge.pictures import labelled_rows
 from twin_training.auto import candidates
@@ -28,7 +30,7 @@ from twin_training.loop import Progress, TwinTrainer
 from twin_training.networks import multiply_accumulates
 from twin_training.pictures import losses_png
 from twin_training.recipe import Recipe
-from twin_training.recordings import Dataset, Report, record
+from twin_training.recordings import Dataset, Report, Views, record
 from twin_training.run_folder import RunFolder
 from twin_training.run_guard import check_may_begin
 from twin_training.source import Found, describe_found, readable, settle_region
@@ -133,10 +135,11 @@ def train(
     run.write_models(trainer.encoder, trainer.generator)
     run.write_scene(trainer.scene)
     on_stage("baselines")
-    test, points = evaluate(trainer, dataset.test, dataset.test_cuts), rate_points(dataset)
+    states = trainer.encode(dataset.test, dataset.test_cuts)
+    test, points = evaluate(trainer, dataset.test, states), rate_points(dataset)
     baseline, mean_image = best(points).to_json(), points[0].to_json()
     if stage is not None:
-        tell(_held_following(stage, trainer, dataset, {finding.kind for finding in findings}))
+        tell(_held_following(stage, trainer, dataset, states, {finding.kind for finding in findings}))
     tell(check_result(test, baseline, mean_image))
     metrics = {
         "subject": os.path.basename(subject),  # noqa: PTH119 - a subject may be a URI
@@ -160,12 +163,14 @@ def train(
         "history": history,
     }
     run.write_metrics(metrics)
-    _write_pictures(run, trainer, dataset, history)
+    _write_pictures(run, trainer, dataset.test, states, history)
     run.end()
     return Outcome(finished=True, step=trainer.step, seconds=time.monotonic() - started, metrics=metrics)
 
 
-def _held_following(stage: Stage, trainer: TwinTrainer, dataset: Dataset, known: set[str]) -> list[Finding]:
+def _held_following(
+    stage: Stage, trainer: TwinTrainer, dataset: Dataset, tested: npt.NDArray[Any], known: set[str]
+) -> list[Finding]:
     """Returns what following looks like in each validation block and in the test, apart from kinds that are known."""
     ranges = zip(dataset.validation_cuts, (*dataset.validation_cuts[1:], len(dataset.validation)), strict=True)
     states = trainer.encode(dataset.validation, dataset.validation_cuts)
@@ -173,16 +178,17 @@ def _held_following(stage: Stage, trainer: TwinTrainer, dataset: Dataset, known:
     for block, (first, end) in zip(dataset.validation_blocks, ranges, strict=True):
         held = follow(dataset.validation[first:end], states[first:end], stage.spec)
         found += check_following(stage, held, f"the validation block {block}")
-    tested = follow(dataset.test, trainer.encode(dataset.test, dataset.test_cuts), stage.spec)
-    found += check_following(stage, tested)
+    found += check_following(stage, follow(dataset.test, tested, stage.spec))
     return [finding for finding in found if finding.kind not in known]
 
 
-def _write_pictures(run: RunFolder, trainer: TwinTrainer, dataset: Dataset, history: list[dict[str, float]]) -> None:
-    shown = evenly_rows(len(dataset.test), _SHOWN)
+def _write_pictures(
+    run: RunFolder, trainer: TwinTrainer, test: Views, states: npt.NDArray[Any], history: list[dict[str, float]]
+) -> None:
+    shown = evenly_rows(len(test), _SHOWN)
     rows = {
-        "view": dataset.test[shown],
-        "rendering": trainer.render(trainer.encode(dataset.test)[shown]),
+        "view": test[shown],
+        "rendering": trainer.render(states[shown]),
         "from prior": trainer.imagine(_SHOWN),
     }
     write_atomic(run.samples, labelled_rows(rows))

@@ -18,6 +18,7 @@ from twin_training import losses, start
 from twin_training.linear import BlockMap, LinearMap, snapped
 from twin_training.loop import TrainingLoop
 from twin_training.manifold import Perceptron
+from twin_training.memory import give_back
 from twin_training.networks import build_discriminator, build_encoder, build_generator, make_quantizable, set_start
 from twin_training.recipe import Recipe
 from twin_training.recordings import Views
@@ -80,6 +81,7 @@ class Trainer(TrainingLoop):
         self.generator = build_generator(model)
         self.discriminator = build_discriminator(model)
         set_start(self.encoder, self.generator, self.start, model)
+        give_back()
         some = self.start.crops[:: max(1, len(views) // _CALIBRATION)]
         self._some_crops = (some / 255).astype(np.float32).reshape(len(some), -1)
         self._followed = _followed(len(views), cuts)
@@ -246,10 +248,13 @@ class Trainer(TrainingLoop):
                 looks = self.discriminator(self._patches(generated, seed + 2), training=False)
                 values["adversarial"] = losses.generator_loss(looks)
                 total += config.adversarial_weight * values["adversarial"]
-        gradients = tape.gradient(total, self._trained)
-        count = len(self._encoding)
-        said = [gradient * share for gradient, share in zip(gradients[:count], self._said, strict=True)]
-        self._encoder_optimizer.apply_gradients(zip(said, self._encoding, strict=True))
+        # An encoder that keeps its closed form has no use for gradients, which take a tenth of a step.
+        encoding = self._encoding if config.encoder_rate else []
+        gradients = tape.gradient(total, [*encoding, *self._drawing])
+        count = len(encoding)
+        if encoding:
+            said = [gradient * share for gradient, share in zip(gradients[:count], self._said, strict=True)]
+            self._encoder_optimizer.apply_gradients(zip(said, encoding, strict=True))
         self._optimizer.apply_gradients(zip(gradients[count:], self._drawing, strict=True))
         for average, variable in zip(self._average, self._trained, strict=True):
             average.assign(config.ema * average + (1 - config.ema) * tf.convert_to_tensor(variable))
