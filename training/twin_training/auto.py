@@ -7,7 +7,7 @@ are trained, and the one that draws the validation blocks best is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_edge.errors import TrainingError
+from twin_edge.images import Image
 from twin_training import evidence
+from twin_training.detail import look_closely
 from twin_training.parts.regions import find_regions
 from twin_training.parts.scene import evenly, light_up
-from twin_training.recipe import Recipe, TrainConfig, load_recipe
+from twin_training.recipe import Recipe, TrainConfig, in_size, load_recipe
 from twin_training.recordings import Dataset, Views
 
 AUTO: Final = "auto"
@@ -27,6 +29,7 @@ PARTS: Final = "parts"
 WHOLE: Final = "face"
 """The recipe of a subject that moves as a whole."""
 LINEAR: Final = "linear"
+LARGE: Final = "large"
 
 _SAMPLES: Final = 400
 _SIDE: Final = 64
@@ -125,6 +128,23 @@ def candidates(
         )
     on_note(str(kind))
     return tuple(parts if name == PARTS else _resolved(recipe, name) for name in (*kind.recipes, LINEAR))
+
+
+def in_fitting_size(recipe: Recipe, frames: Sequence[Image], on_note: Callable[[str], None]) -> Recipe:
+    """Returns the recipe in the size that the detail of a recording deserves; one that is not `auto` as it is.
+
+    Args:
+        recipe: What was asked for, with the region.
+        frames: A few frames as they were recorded, uint8 BGR.
+        on_note: Told what was found.
+    """
+    if recipe.model.family != AUTO or recipe.model.size != _STANDARD:
+        return recipe
+    detail = look_closely(frames, recipe.view.region)
+    if detail is None:
+        return recipe
+    on_note(str(detail))
+    return in_size(recipe, LARGE) if detail.deserves_large else recipe
 
 
 def _resolved(recipe: Recipe, name: str) -> Recipe:

@@ -155,6 +155,7 @@ def _train(wanted: _Wanted, runs: Path) -> None:
                 force=wanted.force,
                 region=wanted.region,
                 empty=wanted.empty,
+                choose_size=not (wanted.size or wanted.resume),
                 on_note=display.note,
                 on_recording=recorded,
                 on_stage=prepared,

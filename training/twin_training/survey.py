@@ -15,6 +15,9 @@ from twin_edge.images import Image
 from twin_training.framing import shrink_frame
 
 _MOST: Final = 200
+_SMALL_SIDE: Final = 192
+_MOST_DETAILED: Final = 16
+_DETAILED_SIDE: Final = 1024
 _LEAST: Final = 8
 _READ_TIMEOUT_S: Final = 10.0
 _REPORT_EVERY: Final = 32
@@ -39,6 +42,8 @@ class Survey:
     """Frames per second that it states."""
     rotation: int
     """Degrees by which its metadata say that it is turned; frames are turned already."""
+    details: tuple[Image, ...] = ()
+    """A few of its frames, of at most 1024 pixels a side, spread over it, uint8 BGR."""
     mixed: bool = False
     """Whether its frames are of different sizes; then only those as large as the first one were kept."""
 
@@ -66,9 +71,9 @@ def survey(subject: str, most_s: float, report: Report = lambda _done, _total: N
         TrainingError: It has too few frames.
     """
     camera = open_camera(subject)
-    kept: list[Image] = []
+    kept, details = _Spread(_MOST, _SMALL_SIDE), _Spread(_MOST_DETAILED, _DETAILED_SIDE)
     sample: Image | None = None
-    stride, count, mixed = 1, 0, False
+    count, mixed = 0, False
     times: list[float] = []
     endless = has_no_end(camera.uri)
     try:
@@ -79,16 +84,10 @@ def survey(subject: str, most_s: float, report: Report = lambda _done, _total: N
             times = [times[0] if times else time_s, time_s]
             if (endless or camera.live) and time_s - times[0] >= most_s:
                 break
-            if count % stride == 0:
-                small = shrink_frame(frame.image)
-                if kept and small.shape != kept[0].shape:
-                    mixed = True
-                else:
-                    kept.append(small)
-                if not mixed and count & (count - 1) == 0:  # The last power of two lies in the second half.
-                    sample = frame.image
-                if len(kept) >= 2 * _MOST:
-                    kept, stride = kept[::2], stride * 2
+            details.offer(frame.image, count)
+            mixed = not kept.offer(frame.image, count) or mixed
+            if not mixed and count & (count - 1) == 0:  # The last power of two lies in the second half.
+                sample = frame.image
             count += 1
             if count % _REPORT_EVERY == 0:
                 report(count, None)
@@ -98,12 +97,41 @@ def survey(subject: str, most_s: float, report: Report = lambda _done, _total: N
         rotation = camera.rotation if isinstance(camera, VideoCamera) else 0
         fps = camera.fps
         camera.close()
-    if sample is None or len(kept) < _LEAST:
+    if sample is None or len(kept.frames) < _LEAST:
         raise TrainingError(
             f"{subject} has {count} frames", fix="record a minute of the subject doing all that it does"
         )
-    rows = np.unique(np.linspace(0, len(kept) - 1, min(len(kept), _MOST)).round().astype(int))
-    return Survey(np.stack([kept[row] for row in rows]), sample, count, times[1] - times[0], fps, rotation, mixed)
+    rows = np.unique(np.linspace(0, len(kept.frames) - 1, min(len(kept.frames), _MOST)).round().astype(int))
+    frames = np.stack([kept.frames[row] for row in rows])
+    return Survey(frames, sample, count, times[1] - times[0], fps, rotation, tuple(details.frames), mixed)
+
+
+class _Spread:
+    """Frames spread over a recording of any length: when twice the most have gathered, every second one is dropped.
+
+    Args:
+        most: How many there are to be at least, if there are so many.
+        side: Pixels that the longer side of a frame may have; larger ones are shrunk.
+
+    Attributes:
+        frames: What was kept, of one size.
+    """
+
+    def __init__(self, most: int, side: int) -> None:
+        self.frames: list[Image] = []
+        self._most, self._side, self._stride = most, side, 1
+
+    def offer(self, frame: Image, number: int) -> bool:
+        """Keeps a frame if its turn has come; returns False for one of another size than the first."""
+        if number % self._stride:
+            return True
+        small = shrink_frame(frame, self._side)
+        if self.frames and small.shape != self.frames[0].shape:
+            return False
+        self.frames.append(small)
+        if len(self.frames) >= 2 * self._most:
+            self.frames, self._stride = self.frames[::2], self._stride * 2
+        return True
 
 
 def has_no_end(uri: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from twin_edge.files import write_atomic
 from twin_edge.pictures import labelled_rows
-from twin_training.auto import candidates
+from twin_training.auto import candidates, in_fitting_size
 from twin_training.baselines import best, rate_points
 from twin_training.candidates import Job, best_of, evaluate, evenly_rows, train_candidates
 from twin_training.diagnosis import (
@@ -62,6 +62,7 @@ def train(
     force: bool = False,
     region: str = "",
     empty: str = "",
+    choose_size: bool = False,
     on_recording: Report = lambda _done, _total: None,
     on_stage: Callable[[str], None] = lambda _stage: None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
@@ -80,6 +81,7 @@ def train(
         region: What of the frames is looked at, see `twin_training.source.settle_region`; not when resumed: then it is
             the recipe's.
         empty: An image or a video of the scene without the subject; empty for none.
+        choose_size: Whether the recipe `auto` is to choose the size too; not when resumed: then it is the recipe's.
         on_recording: Told about the progress of reading the subject.
         on_stage: Told what is computed before the first step.
         on_progress: Told after each training step.
@@ -100,6 +102,9 @@ def train(
     found = Found(recipe, None, None) if resume else settle_region(source, region, recipe, on_recording)
     recipe = found.recipe
     on_note(describe_found(found))
+    if choose_size and found.survey is not None:
+        recipe = in_fitting_size(recipe, found.survey.details, on_note)
+    found = replace(found, survey=None)  # Its frames are many, and nobody looks at them again.
     dataset = record(source, recipe, on_recording, empty)
     if dataset.learned_blocks:
         on_note(
