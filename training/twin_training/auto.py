@@ -21,7 +21,7 @@ from twin_training import evidence
 from twin_training.detail import look_closely
 from twin_training.parts.regions import find_regions
 from twin_training.parts.scene import evenly, light_up
-from twin_training.recipe import Recipe, TrainConfig, in_size, load_recipe
+from twin_training.recipe import LARGE, Recipe, TrainConfig, in_size, load_recipe
 from twin_training.recordings import Dataset, Views
 
 AUTO: Final = "auto"
@@ -29,7 +29,6 @@ PARTS: Final = "parts"
 WHOLE: Final = "face"
 """The recipe of a subject that moves as a whole."""
 LINEAR: Final = "linear"
-LARGE: Final = "large"
 
 _SAMPLES: Final = 400
 _SIDE: Final = 64
@@ -151,6 +150,8 @@ def _resolved(recipe: Recipe, name: str) -> Recipe:
     """Returns a shipped recipe with the data and the size that were asked for."""
     chosen = load_recipe(name)
     scale = recipe.model.size / _STANDARD
+    if scale > 1:
+        chosen = in_size(chosen, LARGE)
     sizes = {
         field: getattr(recipe.model, field)
         for field in ("size", "latent", "encoder_side", "block", "atoms", "hidden", "refiner", "patch")

@@ -329,8 +329,9 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
 """Sizes that a recipe can be made in, and what of its model they change; a recipe as it is makes the standard one."""
 
 
-_MOST_FRAMES: Mapping[str, int] = {"large": 5000}
-"""Most frames that are used of a recording, by size: a gigabyte of views."""
+LARGE = "large"
+_MOST_LARGE_FRAMES = 5000
+"""Most frames of a recording that are used for large views, which are a gigabyte then."""
 
 
 def in_size(recipe: Recipe, name: str) -> Recipe:
@@ -347,10 +348,12 @@ def in_size(recipe: Recipe, name: str) -> Recipe:
         raise ConfigError(f"there is no size {name}", fix=f"choose {', '.join(SIZES)}")
     if recipe.model.family == "article":
         raise ConfigError(f"the recipe {recipe.name} comes in one size", fix="leave --size out")
-    frames = min(recipe.data.max_frames, _MOST_FRAMES.get(name, recipe.data.max_frames))
-    changed = replace(
-        recipe, model=replace(recipe.model, **dict(SIZES[name])), data=replace(recipe.data, max_frames=frames)
-    )
+    model, data, train = replace(recipe.model, **dict(SIZES[name])), recipe.data, recipe.train
+    if name == LARGE:
+        data = replace(data, max_frames=min(data.max_frames, _MOST_LARGE_FRAMES))
+        # Where all of the picture is drawn in each step, one takes four times as long, and starts from more.
+        train = replace(train, steps=-(-train.steps // 2)) if recipe.model.family == "twin" else train
+    changed = replace(recipe, model=model, data=data, train=train)
     _check(changed)
     return changed
 

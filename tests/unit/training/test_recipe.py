@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from twin_edge.errors import ConfigError
-from twin_training.recipe import check_name, load_recipe, parse_recipe, recipe_from_json, shipped_recipes
+from twin_training.recipe import check_name, in_size, load_recipe, parse_recipe, recipe_from_json, shipped_recipes
 
 
 def test_shipped_recipes_load_and_survive_a_round_trip() -> None:
@@ -72,3 +72,11 @@ def test_missing_recipe_names_the_shipped_ones() -> None:
 def test_names_that_are_none(name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be a name"):
         check_name(name)
+
+
+def test_a_large_twin_takes_fewer_frames_and_steps_where_each_costs_more() -> None:
+    face, parts = (in_size(load_recipe(name), "large") for name in ("face", "parts"))
+    assert face.model.size == parts.model.size == 256
+    assert face.train.steps < load_recipe("face").train.steps
+    assert parts.train.steps == load_recipe("parts").train.steps
+    assert max(face.data.max_frames, parts.data.max_frames) <= 5000
