@@ -6,7 +6,8 @@ the gain is a sum of nine cosines over the picture, and an offset for red and fo
 of additive log-illumination (Horn, "Determining lightness from an image", 1974).
 
 Measuring may differ from processor to processor, as encoding may. What the values do to a rendering is computed in
-whole numbers, and so is the same everywhere.
+whole numbers, and so is the same everywhere: in float32, which is fast, but of numbers that it holds exactly, so that
+nothing is rounded but where it says so. docs/rendering.md has it for other languages.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _INDEX_ONE: Final = 1024
 _INDEX_SHIFT: Final = 12
 """From STEPS_IN_ONE * WAVE_ONE**2 to _INDEX_ONE."""
 _GAIN_BITS: Final = 12
+_GRID: Final = 4
+"""Gains are looked up once for so many pixels along each side, and interpolated between."""
 _CELL: Final = 4
 """Side of the cells whose means light is measured on, pixels."""
 _ROUNDS: Final = 3
@@ -51,18 +54,25 @@ Values = npt.NDArray[np.int8]
 _Floats = npt.NDArray[np.float32]
 
 
-def _gain_table() -> npt.NDArray[np.int32]:
-    """Returns gains by log-gain from -1 to 1, in 1/4096."""
+def _gain_table() -> _Floats:
+    """Returns gains by log-gain from -1 to 1, whole numbers of 1/4096."""
     logs = np.arange(-_INDEX_ONE, _INDEX_ONE + 1) / _INDEX_ONE
-    return np.asarray(np.rint(np.exp(logs) * (1 << _GAIN_BITS)), np.int32)
+    return np.asarray(np.rint(np.exp(logs) * (1 << _GAIN_BITS)), np.float32)
 
 
 _GAINS: Final = _gain_table()
+_ROUNDED: Final = 0.5
+"""What is half a level above a whole number is rounded up, on every processor: by half of 1/4096 more."""
 
 
-def waves(side: int) -> npt.NDArray[np.float64]:
-    """Returns the cosines along a side, whole numbers of 1/128, float64 of shape (side, WAVES)."""
-    places = (np.arange(side) + 0.5) / side
+def waves(side: int, cell: int = 1) -> npt.NDArray[np.float64]:
+    """Returns the cosines along a side, whole numbers of 1/128, float64 of shape (cells, WAVES).
+
+    Args:
+        side: Pixels.
+        cell: Pixels of a cell; the last one may reach beyond the end. In its middle it is measured.
+    """
+    places = (np.arange(-(-side // cell)) + 0.5) * cell / side
     return np.asarray(np.rint(WAVE_ONE * np.cos(np.pi * np.outer(places, np.arange(WAVES)))), np.float64)
 
 
@@ -75,9 +85,11 @@ class Relighter:
     """
 
     def __init__(self, height: int, width: int) -> None:
-        self._rows, self._columns = waves(height), waves(width)
-        self._field: npt.NDArray[np.int32] = np.zeros((height, width, 3), np.int32)
-        self._work: npt.NDArray[np.int32] = np.zeros((height, width, 3), np.int32)
+        self._rows, self._columns = waves(height, _GRID), waves(width, _GRID)
+        self._grid: _Floats = np.zeros((len(self._rows), len(self._columns), 3), np.float32)
+        self._gain: _Floats = np.zeros((height, width, 3), np.float32)
+        self._rest: _Floats = np.zeros_like(self._gain)
+        self._product: _Floats = np.zeros_like(self._gain)
         self._of = b""
 
     def __call__(self, picture: Image, light: Values) -> Image:
@@ -92,32 +104,33 @@ class Relighter:
         """
         if not light.any():
             return picture
-        field, work = self._gains(light), self._work
-        np.add(picture, DARKEST, out=work, dtype=np.int32, casting="unsafe")
-        work *= field
-        work += 1 << (_GAIN_BITS - 1)
-        work >>= _GAIN_BITS
-        work -= DARKEST
-        np.clip(work, 0, 255, out=work)
-        return work.astype(np.uint8)
+        if light.tobytes() != self._of:
+            self._of = light.tobytes()
+            self._look_up(light)
+        cv2.multiply(picture, self._gain, dst=self._product, dtype=cv2.CV_32F)
+        return np.asarray(cv2.add(self._product, self._rest, dtype=cv2.CV_8U), np.uint8)
 
-    def _gains(self, light: Values) -> npt.NDArray[np.int32]:
-        """Returns the gain of each value of a picture, in 1/4096."""
-        name = light.tobytes()
-        if name != self._of:
-            whole = light.astype(np.float64)
-            # Sums of whole numbers far below 2**53: exact, in whatever order they are added.
-            sums = self._rows @ whole[: WAVES * WAVES].reshape(WAVES, WAVES) @ self._columns.T
-            index = sums.astype(np.int32)
-            index += (1 << (_INDEX_SHIFT - 1)) + (_INDEX_ONE << _INDEX_SHIFT)
-            index >>= _INDEX_SHIFT
-            red, blue = (int(value) * (_INDEX_ONE // STEPS_IN_ONE) for value in light[-2:])
-            # Mostly all three colors have the same; what is beyond the table is its end.
-            gains = {offset: np.take(_GAINS, index + offset, mode="clip") for offset in {red, 0, blue}}
-            for channel, offset in enumerate((red, 0, blue)):
-                self._field[..., channel] = gains[offset]
-            self._of = name
-        return self._field
+    def _look_up(self, light: Values) -> None:
+        """Makes the gain of each value, and what is to be added to it: (pixel + DARKEST) * gain - DARKEST."""
+        whole = light.astype(np.float64)
+        # Sums of whole numbers far below 2**53: exact, in whatever order they are added.
+        sums = self._rows @ whole[: WAVES * WAVES].reshape(WAVES, WAVES) @ self._columns.T
+        index = sums.astype(np.int64)
+        index += (1 << (_INDEX_SHIFT - 1)) + (_INDEX_ONE << _INDEX_SHIFT)
+        index >>= _INDEX_SHIFT
+        red, blue = (int(value) * (_INDEX_ONE // STEPS_IN_ONE) for value in light[-2:])
+        for channel, offset in enumerate((red, 0, blue)):
+            # What is beyond the table is its end.
+            self._grid[..., channel] = np.take(_GAINS, index + offset, mode="clip")
+        height, width = self._gain.shape[:2]
+        size = (_GRID * self._grid.shape[1], _GRID * self._grid.shape[0])
+        # Between pixels of the grid lie eighths: the weights are 1/64, and the sums exact.
+        gain = cv2.resize(self._grid, size, interpolation=cv2.INTER_LINEAR)[:height, :width]
+        np.add(gain, _ROUNDED, out=self._gain)
+        np.floor(self._gain, out=self._gain)
+        self._gain *= 1 / (1 << _GAIN_BITS)
+        np.multiply(self._gain, DARKEST, out=self._rest)
+        self._rest += _ROUNDED / (1 << _GAIN_BITS) - DARKEST
 
 
 class Gains:

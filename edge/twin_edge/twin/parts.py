@@ -136,7 +136,9 @@ class PartsScene:
         self._pixels = pixels_of(labels)
         self._relight = Relighter(*labels.shape)
         self._canvas: Image = plate.copy()
-        self._flat = self._canvas.reshape(-1, 3)
+        # Four bytes to a pixel are put to their places as one number, three are not.
+        self._wide: Image = np.asarray(cv2.cvtColor(plate, cv2.COLOR_RGB2RGBA), np.uint8)
+        self._flat: npt.NDArray[np.uint32] = self._wide.reshape(-1).view(np.uint32)
         if side:
             moving = labels > 0
             self._sheet = Sheet(plate, labels, side)
@@ -177,7 +179,9 @@ class PartsScene:
         Returns:
             uint8 RGB of shape (height, width, 3).
         """
-        self._flat[self._pixels] = to_rgb(drawn)
+        colors = cv2.cvtColor(to_rgb(drawn)[np.newaxis], cv2.COLOR_RGB2RGBA)
+        self._flat[self._pixels] = colors.reshape(-1).view(np.uint32)
+        cv2.cvtColor(self._wide, cv2.COLOR_RGBA2RGB, dst=self._canvas)
         lit = self._relight(self._canvas, scene[SHIFT_VALUES:])
         moved = shifted(lit, scene[:SHIFT_VALUES])
         return moved.copy() if moved is self._canvas else moved
@@ -192,22 +196,14 @@ def to_rgb(drawn: Image) -> Image:
     Returns:
         uint8 of shape (n, 3).
     """
-    luma, orange, green = drawn.T.astype(np.int16)
-    orange -= _NONE
-    green -= _NONE
-    pixels = np.empty(drawn.shape, np.int16)
-    np.add(luma, green, out=pixels[:, 1])
-    luma -= green
-    np.add(luma, orange, out=pixels[:, 0])
-    np.subtract(luma, orange, out=pixels[:, 2])
-    np.clip(pixels, 0, 255, out=pixels)
-    return pixels.astype(np.uint8)
+    return np.asarray(cv2.transform(drawn[np.newaxis], _TO_RGB)[0], np.uint8)
 
 
 TO_YCOCG: Final = np.array([[0.25, 0.5, -0.25], [0.5, 0.0, 0.5], [0.25, -0.5, -0.25]], np.float32)
 """What one level of red, green and blue adds to luma, to the difference of orange and to that of green: the other way
 than `to_rgb`, float32 of shape (3, 3)."""
-_NONE: Final = 128
+_TO_RGB: Final = np.array([[1, 1, -1, 0], [1, 0, 1, -128], [1, -1, -1, 256]], np.float32)
+"""Whole numbers, so that nothing is rounded."""
 _HALF: Final = 0.5
 
 

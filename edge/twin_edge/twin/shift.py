@@ -3,11 +3,13 @@
 Where nothing moves, the view is the plate, moved. At the start the gradients of both are correlated over every whole
 pixel within reach; from then on the remainder is found in each frame by least squares (Lucas and Kanade, IJCAI 1981),
 together with the light, which is smooth. So a camera that shakes is followed, and one that was knocked is as well.
-Moving a picture is done in whole numbers, and so is the same everywhere.
+Moving a picture is done in whole numbers, along each row and then along each column, and so is the same everywhere;
+docs/rendering.md has it for other languages.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
 import cv2
@@ -23,8 +25,6 @@ STEPS_IN_PIXEL: Final = 8
 
 _REACH: Final = 8
 _WEIGHT_BITS: Final = 7
-_TAPS: Final = 7
-_WHITE: Final = 255
 _FAR: Final = 8
 """Steps from its base beyond which the camera may have been moved."""
 _LASTING: Final = 8
@@ -61,6 +61,8 @@ def _kernels() -> npt.NDArray[np.int32]:
 
 
 _KERNELS: Final = _kernels()
+_UP: Final = 1 / (1 << (_WEIGHT_BITS + 1))
+"""What is half a level above a whole number is rounded up, on every processor."""
 
 
 def shifted(picture: Image, shift: Shift) -> Image:
@@ -74,22 +76,13 @@ def shifted(picture: Image, shift: Shift) -> Image:
         uint8 RGB of the same shape; the picture itself when nothing moves.
     """
     across, down = (int(value) for value in shift)
-    if not across and not down:
-        return picture
-    right, from_left = divmod(-across, STEPS_IN_PIXEL)
-    below, from_top = divmod(-down, STEPS_IN_PIXEL)
-    if right not in {0, -1} or below not in {0, -1}:
-        picture = _by_pixels(picture, right, below)
-        right = below = 0
-    # Whole numbers below 2**24 throughout: exact in float32, in whatever order they are added.
-    kernels = _taps(right, from_left), _taps(below, from_top)
-    sums: _Floats = np.asarray(
-        cv2.sepFilter2D(picture, cv2.CV_32F, *kernels, borderType=cv2.BORDER_REPLICATE), np.float32
-    )
-    sums += np.float32(1 << (2 * _WEIGHT_BITS - 1))
-    sums *= np.float32(1 / (1 << (2 * _WEIGHT_BITS)))
-    np.clip(sums, 0, _WHITE, out=sums)
-    return sums.astype(np.uint8)  # cuts off what is behind the point
+    if across:
+        taps, anchor = _taps(across)
+        picture = _filtered(picture, taps, (anchor, 0))
+    if down:
+        taps, anchor = _taps(down)
+        picture = _filtered(picture, taps.T, (0, anchor))
+    return picture
 
 
 def without_edge(view: Image, rendering: Image, shift: Shift) -> Image:
@@ -116,20 +109,21 @@ def without_edge(view: Image, rendering: Image, shift: Shift) -> Image:
     return result
 
 
-def _by_pixels(picture: Image, right: int, below: int) -> Image:
-    rows, columns = (
-        np.clip(np.arange(size) + offset, 0, size - 1)
-        for size, offset in zip(picture.shape[:2], (below, right), strict=True)
+@lru_cache(maxsize=256)
+def _taps(steps: int) -> tuple[_Floats, int]:
+    """Returns the weights that move to the right by some steps, float32 of shape (1, n), and which is a pixel's own."""
+    whole, part = divmod(-steps, STEPS_IN_PIXEL)
+    first, last = min(whole - 1, 0), max(whole + 2, 0)
+    taps = np.zeros((1, last - first + 1), np.float32)
+    taps[0, whole - 1 - first : whole + 3 - first] = _KERNELS[part] / (1 << _WEIGHT_BITS)
+    return taps, -first
+
+
+def _filtered(picture: Image, taps: _Floats, anchor: tuple[int, int]) -> Image:
+    # Whole numbers of 1/256, and less than 2**24 of them: exact in float32, in whatever order they are added.
+    return np.asarray(
+        cv2.filter2D(picture, cv2.CV_8U, taps, anchor=anchor, delta=_UP, borderType=cv2.BORDER_REPLICATE), np.uint8
     )
-    return np.asarray(picture[rows[:, np.newaxis], columns])
-
-
-def _taps(whole: int, part: int) -> npt.NDArray[np.float32]:
-    """Returns the kernel for an offset of -1 or 0 pixels and some eighths, around its middle, of shape (7,)."""
-    taps = np.zeros(_TAPS, np.float32)
-    first = _TAPS // 2 + whole - 1
-    taps[first : first + _KERNELS.shape[1]] = _KERNELS[part]
-    return taps
 
 
 class ShiftMeter:
