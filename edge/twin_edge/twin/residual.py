@@ -71,13 +71,15 @@ class ResidualMeter:
         down, across = coarse_grid(self.rows, self.columns)
         self._coarse = (across, down)
         shape = (height, width, 3)
-        self._rendering, self._difference, self._work = (np.zeros(shape, np.float32) for _ in range(3))
-        self._width = width
-        self._drawn_rows, self._work_rows = (buffer.reshape(height, -1) for buffer in (self._rendering, self._work))
+        self._seen, self._drawn = (np.zeros(shape, np.float32) for _ in range(2))
+        # Whole rows at once: three values at a time are slow.
+        self._drawn_rows = self._drawn.reshape(height, -1)
+        self._row: Floats = np.zeros((width, 3), np.float32)
         self._axes = np.stack(_axes(self._fine), axis=-1) / _UNIT
         coarse_x, coarse_y = _axes(self._coarse)
         cells = down * across
-        self._basis = np.ones((3, cells, 4), np.float32)
+        self._basis = np.ones((3, 4, cells), np.float32)
+        self._known = np.ones((3, cells, 5), np.float32)
         self._coarse_x, self._coarse_y = coarse_x.reshape(-1), coarse_y.reshape(-1)
         self._pixels = height * width * 3
         split = self.rows * self.columns
@@ -100,20 +102,19 @@ class ResidualMeter:
             row by row, fine and coarse; the same of the coarse cells' means; and the logarithm of the view's mean
             squared gradient beside the rendering's.
         """
-        drawn, apart, work = self._rendering, self._difference, self._work
+        seen, drawn = self._seen, self._drawn
+        np.copyto(seen, view)
         np.copyto(drawn, rendering)
-        cv2.subtract(view, rendering, dst=apart, dtype=cv2.CV_32F)
-        drawn_cells = _shrunk(drawn, self._fine)
-        light = self._light(
-            _shrunk(apart, self._coarse),
-            _shrunk(drawn_cells, self._coarse),
-        )
-        # Whole rows at once: three values at a time are slow.
-        np.multiply(self._drawn_rows, np.tile(light[:, 0] / _UNIT, self._width), out=self._work_rows)
-        cv2.subtract(apart, work, dst=apart)
-        means = _shrunk(apart, self._fine)
-        cv2.multiply(apart, apart, dst=work)
-        squares = _shrunk(work, self._fine)
+        means, drawn_cells = _shrunk(seen, self._fine), _shrunk(drawn, self._fine)
+        means -= drawn_cells
+        light = self._light(_shrunk(means, self._coarse), _shrunk(drawn_cells, self._coarse))
+        gains = light[:, 0] / _UNIT
+        self._row[:] = gains + 1
+        self._drawn_rows *= self._row.reshape(-1)
+        cv2.subtract(seen, drawn, dst=seen)
+        cv2.multiply(seen, seen, dst=seen)
+        squares = _shrunk(seen, self._fine)
+        means -= _mixed(drawn_cells, np.diag(gains))
         # Grain and edges within a cell stay what they are; the mean of the cell is corrected by offset and slopes.
         squares -= means * means
         slopes = _mixed(self._axes, np.ascontiguousarray(light[:, 1:3]))
@@ -121,7 +122,7 @@ class ResidualMeter:
         means -= slopes
         means = _mixed(means, np.concatenate([_SAME, -light[:, 3:]], axis=1))
         squares += means * means
-        gain = 1 + float(light[:, 0].mean()) / float(_UNIT)
+        gain = 1 + sum(gains.tolist()) / len(gains)
         # More light makes all that is left larger as well.
         total = np.full((1, 3), gain**-2, np.float32)
         energies = _mixed(squares, total)
@@ -154,21 +155,24 @@ class ResidualMeter:
             drawn: Mean of the rendering there.
         """
         wanted = np.ascontiguousarray(apart.reshape(-1, 3).T)
-        basis = self._basis
-        np.divide(drawn.reshape(-1, 3).T, _UNIT, out=basis[..., 0])
-        np.multiply(basis[..., 0], self._coarse_x, out=basis[..., 1])
-        np.multiply(basis[..., 0], self._coarse_y, out=basis[..., 2])
-        turned = basis.transpose(0, 2, 1)
+        basis, known = self._basis, self._known
+        np.divide(drawn.reshape(-1, 3).T, _UNIT, out=basis[:, 0])
+        np.multiply(basis[:, 0], self._coarse_x, out=basis[:, 1])
+        np.multiply(basis[:, 0], self._coarse_y, out=basis[:, 2])
+        known[..., :4] = basis.transpose(0, 2, 1)
+        known[..., 4] = wanted
         # Cells that nothing but an object can have made so different say little of light, from the start.
-        middle = wanted.shape[1] // 2
-        left = wanted - np.partition(wanted, middle, axis=1)[:, middle : middle + 1]
-        found: Floats = np.zeros((3, 4), np.float32)
+        cells = wanted.shape[1]
+        found = np.zeros((3, 4), np.float32)
+        found[:, 3] = np.partition(wanted, cells // 2, axis=1)[:, cells // 2]
         for _ in range(_ROUNDS):
-            size = np.abs(left)
-            spread = size.mean(1, keepdims=True) + _LEAST_SPREAD
-            weighted = turned / (1 + np.square(size / (_TUNING * spread)))[:, np.newaxis]
-            found = np.linalg.solve(weighted @ basis + _RIDGE, weighted @ wanted[..., np.newaxis])[..., 0]
-            left = wanted - (basis @ found[..., np.newaxis])[..., 0]
+            left = wanted - np.einsum("ki,kij->kj", found, basis)
+            spread = np.einsum("kj->k", np.abs(left)) / cells + _LEAST_SPREAD
+            left /= (_TUNING * spread)[:, np.newaxis]
+            left *= left
+            left += 1
+            sums = (basis / left[:, np.newaxis]) @ known
+            found = np.linalg.solve(sums[..., :4] + _RIDGE, sums[..., 4:])[..., 0]
         return np.clip(found, -_LIMITS, _LIMITS)
 
 
