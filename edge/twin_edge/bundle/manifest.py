@@ -126,7 +126,7 @@ class GapCalibration:
     centers: tuple[float, ...]
     """Usual score of fine cells, coarse cells, means of coarse cells, and sharpness, in standard deviations."""
     scales: tuple[float, ...]
-    """How far above that each of the four often is, > 0."""
+    """How far above that each of the four is in one frame of a hundred, > 0."""
     quantiles: tuple[float, ...]
     """The raw score of normal frames at evenly spaced ranks from 0 to 0.995, ascending."""
     cell_limit: float

@@ -1,9 +1,9 @@
 """What is normal for the gap: statistics of residuals on frames that training has not seen, and the ranks of scores.
 
 One part of a recording differs from the next by more than its frames differ from each other: the light has drifted, the
-subject sits elsewhere. So scores are those of each block of frames under statistics that have not seen it, the distance
-between the blocks is widened to what a block to come may have, and the tail, for which there are too few frames, is
-that of an exponential distribution.
+subject sits elsewhere. So every block of frames counts alike, its scores lean on statistics that have not seen it, and
+the tail, for which there are too few frames, is that of an exponential distribution. What counts as rare is asked of
+each kind of score by itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from twin_edge.bundle.manifest import GapCalibration
+from twin_edge.bundle.manifest import GAP_KINDS, GapCalibration
 from twin_edge.twin.gap import NORMAL_SHARE, Norm
 from twin_edge.twin.residual import Floats, ResidualMeter
 
@@ -25,7 +25,9 @@ _LEAST_DEVIATION: Final = 0.02
 _SHARED: Final = 0.5
 """How far a cell's variance leans on that of the others: it is known from few frames that are independent."""
 _LEAST_SCALE: Final = 0.1
-_OFTEN: Final = 0.9
+_RARE: Final = 0.99
+_APART: Final = 0.35
+"""How much the score of a block by the statistics of the others counts, beside that by the statistics of all."""
 _TAIL: Final = 0.95
 """The strangest twentieth of the scores is the tail."""
 _MOST_EXCESS: Final = 4.0
@@ -39,8 +41,9 @@ def calibrate(
 
     Mean and deviation come from unseen frames and from trained ones, which show the subject wherever it goes: a few
     unseen blocks alone would find every other place strange. The ranks come from the unseen frames, every block
-    counting alike. Ranks of each block with the statistics of the others alone were tried: one block that is unlike the
-    rest then sets the limit, and on a face a disc before it stays below (docs/adr/0013-calibration.md).
+    counting alike. By statistics that have seen a block its scores are a little low; by those of the other blocks alone
+    one that is unlike the rest sets the limit, and on a face a disc before it stays below. So the one counts for most
+    and the other for some of it (docs/adr/0013-calibration.md).
 
     Args:
         residuals: Residuals of frames that training has not seen, in time order, float32 of shape (frames, residuals),
@@ -59,23 +62,37 @@ def calibrate(
     if len(names) < _LEAST_BLOCKS:
         blocks = np.arange(len(residuals)) * _LEAST_BLOCKS // len(residuals)
         names = np.unique(blocks)
-    whole = _learn(np.concatenate([residuals, trained]), meter)
-    raw, loudest = [], []
+    everything = np.concatenate([residuals, trained])
+    whole = _plain(everything, meter)
+    centers = np.median(whole.scores(whole.standardize(everything)), axis=0).astype(np.float32)
+    # What training has seen counts as a block: the subject where none of the others shows it.
+    scores = [whole.scores(whole.standardize(trained))] if len(trained) else []
+    unseen = []
     for name in names:
-        standardized = whole.norm.standardize(residuals[blocks == name])
-        raw.append(whole.norm.raw(standardized).max(-1))
-        loudest.append(standardized[:, :-1].max(-1))
-    quantiles = tail_quantiles(raw)
+        own = blocks == name
+        unseen.append(whole.standardize(residuals[own]))
+        others = _plain(np.concatenate([residuals[~own], trained]), meter)
+        apart = others.scores(others.standardize(residuals[own]))
+        scores.append((1 - _APART) * whole.scores(unseen[-1]) + _APART * apart)
+    # One kind of score has a longer tail than the next: each counts by its own, or the longest alone sets the limit.
+    limits = np.array([_rarely([block[:, kind] for block in scores]) for kind in range(len(centers))], np.float32)
+    scales = np.maximum(limits - centers, _LEAST_SCALE)
+    quantiles = tail_quantiles([((block - centers) / scales).max(-1) for block in scores])
     return GapCalibration(
         meter.rows,
         meter.columns,
         tuple(round(float(v), 2) for v in whole.mean),
         tuple(round(float(v), 3) for v in whole.deviation),
-        tuple(round(float(v), 3) for v in whole.centers),
-        tuple(round(float(v), 3) for v in whole.scales),
+        tuple(round(float(v), 3) for v in centers),
+        tuple(round(float(v), 3) for v in scales),
         tuple(round(float(v), 4) for v in quantiles),
-        round(float(np.interp(0.99, np.linspace(0, NORMAL_SHARE, _QUANTILES), tail_quantiles(loudest))), 3),
+        round(_rarely([block[:, :-1].max(-1) for block in unseen]), 3),
     )
+
+
+def _rarely(blocks: list[Floats]) -> float:
+    """Returns what one frame in a hundred is above."""
+    return float(np.interp(_RARE, np.linspace(0, NORMAL_SHARE, _QUANTILES), tail_quantiles(blocks)))
 
 
 def tail_quantiles(blocks: list[Floats]) -> npt.NDArray[np.float64]:
@@ -106,22 +123,11 @@ def tail_quantiles(blocks: list[Floats]) -> npt.NDArray[np.float64]:
     return np.maximum.accumulate(quantiles)
 
 
-class _Learned:
-    """Statistics of residuals."""
-
-    def __init__(self, mean: Floats, deviation: Floats, centers: Floats, scales: Floats, norm: Norm) -> None:
-        self.mean, self.deviation, self.centers, self.scales, self.norm = mean, deviation, centers, scales, norm
-
-
-def _learn(residuals: Floats, meter: ResidualMeter) -> _Learned:
+def _plain(residuals: Floats, meter: ResidualMeter) -> Norm:
+    """Returns the mean and the deviation of residuals, their scores as they are."""
     mean = residuals.mean(0, dtype=np.float64).astype(np.float32)
     variance = residuals.var(0, dtype=np.float64)
     for part in meter.parts:
         variance[part] = (1 - _SHARED) * variance[part] + _SHARED * np.median(variance[part])
     deviation = np.maximum(np.sqrt(variance), _LEAST_DEVIATION).astype(np.float32)
-    ones = np.ones(4, np.float32)
-    norm = Norm(mean, deviation, 0 * ones, ones, meter.parts)
-    scores = norm.scores(norm.standardize(residuals))
-    centers = np.median(scores, axis=0).astype(np.float32)
-    scales = np.maximum(np.quantile(scores, _OFTEN, axis=0) - centers, _LEAST_SCALE).astype(np.float32)
-    return _Learned(mean, deviation, centers, scales, Norm(mean, deviation, centers, scales, meter.parts))
+    return Norm(mean, deviation, np.zeros(GAP_KINDS, np.float32), np.ones(GAP_KINDS, np.float32), meter.parts)

@@ -100,20 +100,25 @@ class Norm:
         deviation: Its standard deviation there, > 0.
         centers: What the four scores usually are, float32 of shape (4,): of fine cells, of coarse ones, of the means of
             coarse ones, and of sharpness.
-        scales: How far above that they often are, > 0.
+        scales: How far above that one frame in a hundred is, > 0.
         parts: Where the first three stand among the residuals.
+
+    Attributes:
+        mean: As given.
+        deviation: As given.
     """
 
     def __init__(
         self, mean: Floats, deviation: Floats, centers: Floats, scales: Floats, parts: tuple[slice, slice, slice]
     ) -> None:
-        self._mean, self._inverse = mean, 1 / deviation
+        self.mean, self.deviation = mean, deviation
+        self._inverse = 1 / deviation
         self._centers, self._inverse_scales = centers, 1 / scales
         self._parts = parts
 
     def standardize(self, residuals: Floats) -> Floats:
         """Returns residuals, float32 of shape (..., residuals), in standard deviations."""
-        return (residuals - self._mean) * self._inverse
+        return (residuals - self.mean) * self._inverse
 
     def scores(self, standardized: Floats) -> Floats:
         """Returns the mean of the most unusual standardized residuals of each kind, float32 of shape (..., 4)."""

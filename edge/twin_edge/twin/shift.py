@@ -2,9 +2,10 @@
 
 Where nothing moves, the view is the plate, moved. At the start the gradients of both are correlated over every whole
 pixel within reach; from then on the remainder is found in each frame by least squares (Lucas and Kanade, IJCAI 1981),
-together with the light, which is smooth. So a camera that shakes is followed, and one that was knocked is as well.
-Moving a picture is done in whole numbers, along each row and then along each column, and so is the same everywhere;
-docs/rendering.md has it for other languages.
+together with the light, which is smooth. What a shift does to a pixel is taken from the plate moved half a pixel either
+way: the slope that a Sobel filter gives is a blurred one, and shifts came out a quarter too large. So a camera that
+shakes is followed, and one that was knocked is as well. Moving a picture is done in whole numbers, along each row and
+then along each column, and so is the same everywhere; docs/rendering.md has it for other languages.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ STEPS_IN_PIXEL: Final = 8
 
 _REACH: Final = 8
 _WEIGHT_BITS: Final = 7
-_FAR: Final = 8
+_LOBES: Final = 3
+_FAR: Final = 3
 """Steps from its base beyond which the camera may have been moved."""
+_TOO_FAR: Final = 5
+"""Steps from there on which least squares find too little, and are asked again from the nearest whole pixel."""
 _LASTING: Final = 8
 """Frames that this has to last."""
 _BETTER: Final = 0.02
@@ -43,19 +47,16 @@ _Floats = npt.NDArray[np.float32]
 
 
 def _kernels() -> npt.NDArray[np.int32]:
-    """Returns cubic convolution kernels (Keys 1981, a = -1/2) by eighths of a pixel, in 1/128, of shape (8, 4)."""
+    """Returns Lanczos kernels of three lobes (Duchon 1979) by eighths of a pixel, in 1/128, of shape (8, 6).
+
+    Cubic convolution takes fewer taps, and blurs what is as fine as a needle (docs/adr/0015-light-and-parts.md).
+    """
     rows = []
     for step in range(STEPS_IN_PIXEL):
-        t = step / STEPS_IN_PIXEL
-        row = np.rint(
-            [
-                64 * (-(t**3) + 2 * t**2 - t),
-                64 * (3 * t**3 - 5 * t**2 + 2),
-                64 * (-3 * t**3 + 4 * t**2 + t),
-                64 * (t**3 - t**2),
-            ]
-        ).astype(np.int32)
-        row[1 if step < STEPS_IN_PIXEL // 2 else 2] += (1 << _WEIGHT_BITS) - row.sum()
+        away = np.arange(1 - _LOBES, 1 + _LOBES) - step / STEPS_IN_PIXEL
+        taps = np.sinc(away) * np.sinc(away / _LOBES)
+        row = np.rint(taps / taps.sum() * (1 << _WEIGHT_BITS)).astype(np.int32)
+        row[_LOBES - 1 if step < STEPS_IN_PIXEL // 2 else _LOBES] += (1 << _WEIGHT_BITS) - row.sum()
         rows.append(row)
     return np.array(rows)
 
@@ -113,10 +114,14 @@ def without_edge(view: Image, rendering: Image, shift: Shift) -> Image:
 def _taps(steps: int) -> tuple[_Floats, int]:
     """Returns the weights that move to the right by some steps, float32 of shape (1, n), and which is a pixel's own."""
     whole, part = divmod(-steps, STEPS_IN_PIXEL)
-    first, last = min(whole - 1, 0), max(whole + 2, 0)
-    taps = np.zeros((1, last - first + 1), np.float32)
-    taps[0, whole - 1 - first : whole + 3 - first] = _KERNELS[part] / (1 << _WEIGHT_BITS)
-    return taps, -first
+    if not part:
+        first, weights = whole, _KERNELS[part, _LOBES - 1 : _LOBES]
+    else:
+        first, weights = whole + 1 - _LOBES, _KERNELS[part]
+    start, end = min(first, 0), max(first + len(weights), 1)
+    taps = np.zeros((1, end - start), np.float32)
+    taps[0, first - start : first - start + len(weights)] = weights / (1 << _WEIGHT_BITS)
+    return taps, -start
 
 
 def _filtered(picture: Image, taps: _Floats, anchor: tuple[int, int]) -> Image:
@@ -134,16 +139,17 @@ class ShiftMeter:
         moving: Where things move, bool of shape (height, width): these places are left out.
 
     Attributes:
-        base: Shift in whole pixels that views are brought back by before anything is read off them, in steps.
+        base: Where the camera rests, in steps: views are brought back by it before anything is read off them.
     """
 
     def __init__(self, plate: Image, moving: npt.NDArray[np.bool_]) -> None:
         self._plate = _log_luma(plate)
+        self._slopes = _slopes(plate)
         self._gradients = _gradients(self._plate)
         self._still = _inner(~moving)
         self.base: Shift = np.zeros(SHIFT_VALUES, np.int8)
         self._pull = self._least_squares()
-        self._far = 0
+        self._far: list[npt.NDArray[np.float32]] = []
         self._since_search = _SEARCH_EVERY
 
     def __call__(self, view: Image, near: Shift | None) -> Shift:
@@ -158,20 +164,26 @@ class ShiftMeter:
             return np.zeros(SHIFT_VALUES, np.int8)
         self._since_search += 1
         if near is None and self._since_search >= _SEARCH_EVERY:
-            self.base, self._far, self._since_search = self._search(view), 0, 0
-        now = self.base + self._remainder(shifted(view, -self.base)) * STEPS_IN_PIXEL
-        # Only far from its base, and for long, is the camera another: bringing views back costs time.
-        self._far = self._far + 1 if np.abs(now - self.base).max() > _FAR else 0
-        if self._far >= _LASTING:
-            self.base, self._far = _to_pixels(now), 0
+            self.base, self._far, self._since_search = self._search(view), [], 0
+        now = self._from(self.base, view)
+        if np.abs(now - self.base).max() > _TOO_FAR:
+            now = self._from(_to_pixels(now), view)
+        # Only far from its base, and for long, does the camera rest elsewhere: bringing views back costs time.
+        self._far = [*self._far, now] if np.abs(now - self.base).max() > _FAR else []
+        if len(self._far) >= _LASTING:
+            self.base, self._far = _bounded(np.mean(self._far, axis=0)), []
         return _bounded(now)
+
+    def _from(self, base: Shift, view: Image) -> npt.NDArray[np.float32]:
+        """Returns the shift of a view that is not far from a base, steps, float32 of shape (2,)."""
+        return np.asarray(base + self._remainder(shifted(view, -base)) * STEPS_IN_PIXEL, np.float32)
 
     def _least_squares(self) -> npt.NDArray[np.float32] | None:
         """Returns what the log-luma of each pixel says of the shift, of shape (2, pixels); None where nothing does."""
         height, width = self._still.shape
         rows, columns = waves(height), waves(width)
         smooth = [np.outer(rows[:, i], columns[:, j]) / WAVE_ONE**2 for i in range(WAVES) for j in range(WAVES)]
-        known = np.stack([(one * self._still).ravel() for one in (*self._gradients, *smooth)]).astype(np.float64)
+        known = np.stack([(one * self._still).ravel() for one in (*self._slopes, *smooth)]).astype(np.float64)
         sums = known @ known.T
         spread = np.linalg.eigvalsh(sums[:SHIFT_VALUES, :SHIFT_VALUES])
         if spread[0] <= _FLAT * max(1.0, float(self._still.sum())):
@@ -218,6 +230,16 @@ def _bounded(steps: npt.NDArray[Any]) -> Shift:
 def _log_luma(picture: Image) -> _Floats:
     gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     return np.asarray(cv2.LUT(gray, LOGS), np.float32)
+
+
+def _slopes(plate: Image) -> tuple[_Floats, _Floats]:
+    """Returns by how much each pixel's log-luma falls when the picture is moved by a pixel: to the right, and down."""
+    half = STEPS_IN_PIXEL // 2
+    across, down = (
+        _log_luma(shifted(plate, np.array(step, np.int8))) - _log_luma(shifted(plate, -np.array(step, np.int8)))
+        for step in ((-half, 0), (0, -half))
+    )
+    return across, down
 
 
 def _gradients(luma: _Floats) -> tuple[_Floats, _Floats]:

@@ -72,7 +72,23 @@ def test_a_difference_stands_in_its_cell() -> None:
 def test_normal_frames_spread_over_the_whole_range(meter: GapMeter) -> None:
     scores = np.array([meter(view, RENDERING).score for view in views(600, 2)])
     assert 0.35 < scores.mean() < 0.65
-    assert 0.001 < (scores > 0.99).mean() < 0.03
+    shares = []
+    for seed in range(40, 45):
+        other = meter_of(views(400, seed))
+        shares.append(np.mean([other(view, RENDERING).score > 0.99 for view in views(300, seed + 10)]))
+    assert 0.001 < np.mean(shares) < 0.03
+
+
+def test_a_kind_of_score_with_a_long_tail_does_not_hide_the_others() -> None:
+    """Sharpness that is hardly ever off, and then far, set the limit of all: a disc on a face stayed below it."""
+    seen = views(400, 31)
+    for number in range(0, 400, 12):
+        noise = seen[number].astype(float) - RENDERING
+        seen[number] = np.clip(RENDERING + 1.6 * noise, 0, 255)
+    meter = meter_of(seen)
+    view = views(1, 33)[0]
+    view[20:44, 50:52] = 20
+    assert meter(view, RENDERING).score > 0.99
 
 
 @pytest.mark.parametrize("gain", [0.9, 1.1, (0.92, 1.0, 1.08)])
@@ -121,9 +137,10 @@ def test_too_few_frames_are_refused() -> None:
 def test_a_place_that_only_training_has_shown_is_not_strange() -> None:
     unseen, elsewhere = views(200, 5), views(120, 6)
     elsewhere[:, 8:24, 8:24:2] += 25  # the subject was here in training: a larger residual is normal
-    alone = meter_of(unseen)(elsewhere[0], RENDERING).score
-    together = meter_of(unseen, elsewhere)(elsewhere[0], RENDERING).score
-    assert together < 0.99 < alone
+    alone, together = meter_of(unseen), meter_of(unseen, elsewhere)
+    strange = [[meter(view, RENDERING).score > 0.99 for view in elsewhere[::4]] for meter in (alone, together)]
+    assert np.mean(strange[0]) == 1
+    assert np.mean(strange[1]) < 0.25
 
 
 @pytest.mark.parametrize("seed", range(4))
