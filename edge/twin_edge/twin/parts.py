@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_edge.images import Image
-from twin_edge.models.scene import LIGHT_VALUES, SHIFT_VALUES, WAVES
+from twin_edge.models.scene import SHIFT_VALUES, WAVES
 from twin_edge.twin.light import DARKEST, Gains, LightMeter, Relighter, Values, waves
 from twin_edge.twin.shift import ShiftMeter, shifted
 
@@ -77,25 +77,26 @@ class Sheet:
     """
 
     def __init__(self, plate: Image, labels: Labels, side: int) -> None:
-        self._boxes, self._side = boxes_of(labels), side
         height, width = labels.shape
-        count = len(self._boxes)
-        self._sheet: Image = np.zeros((count * side, side, 3), np.uint8)
+        boxes = boxes_of(labels)
+        self._sheet: Image = np.zeros((len(boxes) * side, side, 3), np.uint8)
+        self._relit = np.zeros(self._sheet.shape, np.float32)
+        self._boxes, self._side = boxes, side
         self._cut(plate)
-        self._plate = self._sheet.astype(np.float32)
         rows, columns = waves(height), waves(width)
-        places = [(_places(box.top, box.bottom, side), _places(box.left, box.right, side)) for box in self._boxes]
+        places = [(_places(box.top, box.bottom, side), _places(box.left, box.right, side)) for box in boxes]
         along = np.concatenate([np.repeat(_between(rows, down), side, axis=0) for down, _ in places])
         across = np.concatenate([np.tile(_between(columns, right), (side, 1)) for _, right in places])
         self._light = Gains(along, across)
         masks = []
-        for number, box in enumerate(self._boxes, 1):
+        for number, box in enumerate(boxes, 1):
             own = (box.of(labels) == number).astype(np.float32)
             masks.append(_resized(own, side))
         self._own = np.concatenate(masks)[..., np.newaxis]
-        self._others = (1 - self._own) * self._plate - self._own * np.float32(DARKEST) + np.float32(_HALF)
-        self._of = np.zeros(LIGHT_VALUES, np.int8).tobytes()
-        self._gains = np.broadcast_to(self._own, self._sheet.shape).copy()
+        self._others = (1 - self._own) * self._sheet - self._own * np.float32(DARKEST)
+        self._of = b""
+        self._gains = np.zeros(self._sheet.shape, np.float32)
+        self._rest = np.zeros_like(self._gains)
 
     def __call__(self, view: Image, light: Values) -> Image:
         """Returns the sheet of a view, uint8 RGB of shape (parts * side, side, 3); the next call overwrites it.
@@ -107,13 +108,11 @@ class Sheet:
         self._cut(view)
         if light.tobytes() != self._of:
             self._of = light.tobytes()
-            self._gains = self._light.inverse(light).reshape(self._sheet.shape)
-            self._gains *= self._own
-        relit = self._sheet + np.float32(DARKEST)
-        relit *= self._gains
-        relit += self._others
-        np.clip(relit, 0, 255, out=relit)
-        self._sheet[:] = relit  # rounded by the half that is in `_others`
+            np.multiply(self._light.inverse(light).reshape(self._sheet.shape), self._own, out=self._gains)
+            np.multiply(self._gains, DARKEST, out=self._rest)
+            self._rest += self._others
+        cv2.multiply(self._sheet, self._gains, dst=self._relit, dtype=cv2.CV_32F)
+        cv2.add(self._relit, self._rest, dst=self._sheet, dtype=cv2.CV_8U)
         return self._sheet
 
     def _cut(self, view: Image) -> None:
@@ -156,17 +155,16 @@ class PartsScene:
             int8 of shape (SCENE_VALUES,), and uint8 RGB of shape (parts * side, side, 3).
         """
         shift = self._measure_shift(view, None if near is None else near[:SHIFT_VALUES])
-        return self._read(view, shift, self._measure_shift.base)
+        return self._read(self._measure_shift.straight, shift, None if near is None else near[SHIFT_VALUES:])
 
     def look_at(self, view: Image, shift: npt.NDArray[np.int8]) -> tuple[npt.NDArray[np.int8], Image]:
         """Does what `look` does where the camera's shift is known, int8 of shape (SHIFT_VALUES,)."""
-        return self._read(view, shift, shift)
+        return self._read(shifted(view, -shift), shift, None)
 
     def _read(
-        self, view: Image, shift: npt.NDArray[np.int8], back: npt.NDArray[np.int8]
+        self, straight: Image, shift: npt.NDArray[np.int8], near: npt.NDArray[np.int8] | None
     ) -> tuple[npt.NDArray[np.int8], Image]:
-        straight = shifted(view, -back)
-        light = self._measure_light(straight)
+        light = self._measure_light(straight, near)
         return np.concatenate([shift, light]), self._sheet(straight, light)
 
     def compose(self, drawn: Image, scene: npt.NDArray[np.int8]) -> Image:
@@ -204,7 +202,6 @@ TO_YCOCG: Final = np.array([[0.25, 0.5, -0.25], [0.5, 0.0, 0.5], [0.25, -0.5, -0
 than `to_rgb`, float32 of shape (3, 3)."""
 _TO_RGB: Final = np.array([[1, 1, -1, 0], [1, 0, 1, -128], [1, -1, -1, 256]], np.float32)
 """Whole numbers, so that nothing is rounded."""
-_HALF: Final = 0.5
 
 
 def _places(first: int, last: int, count: int) -> npt.NDArray[np.float64]:

@@ -10,6 +10,7 @@ then along each column, and so is the same everywhere; docs/rendering.md has it 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_edge.images import Image
-from twin_edge.models.scene import SHIFT_VALUES, WAVES
+from twin_edge.models.scene import SHIFT_VALUES
 from twin_edge.twin.light import LOGS, WAVE_ONE, waves
 
 STEPS_IN_PIXEL: Final = 8
@@ -39,6 +40,8 @@ _SEARCH_EVERY: Final = 150
 """Frames from one search to the next at least."""
 _CLIP: Final = 0.7
 """Log-luma by which a pixel may be off: what is further off is something else."""
+_TELLING: Final = 2048
+"""Pixels that are looked at in each frame at most, those with the steepest slopes."""
 _FLAT: Final = 1e-3
 
 Shift = npt.NDArray[np.int8]
@@ -140,15 +143,15 @@ class ShiftMeter:
 
     Attributes:
         base: Where the camera rests, in steps: views are brought back by it before anything is read off them.
+        straight: The latest view, brought back.
     """
 
     def __init__(self, plate: Image, moving: npt.NDArray[np.bool_]) -> None:
-        self._plate = _log_luma(plate)
-        self._slopes = _slopes(plate)
-        self._gradients = _gradients(self._plate)
+        self._gradients = _gradients(_log_luma(plate))
         self._still = _inner(~moving)
+        self._telling = None if self._says_nothing() else _choose(plate, self._still)
         self.base: Shift = np.zeros(SHIFT_VALUES, np.int8)
-        self._pull = self._least_squares()
+        self.straight = plate
         self._far: list[npt.NDArray[np.float32]] = []
         self._since_search = _SEARCH_EVERY
 
@@ -160,35 +163,35 @@ class ShiftMeter:
             near: The shift of the frame before; None to look everywhere, if that has not been done lately: what is
                 strange for long, such as a hand, must not cost a search in every frame.
         """
-        if self._pull is None:
+        self.straight = view
+        if self._telling is None:
             return np.zeros(SHIFT_VALUES, np.int8)
         self._since_search += 1
         if near is None and self._since_search >= _SEARCH_EVERY:
             self.base, self._far, self._since_search = self._search(view), [], 0
-        now = self._from(self.base, view)
-        if np.abs(now - self.base).max() > _TOO_FAR:
-            now = self._from(_to_pixels(now), view)
+        self.straight = shifted(view, -self.base)
+        away = self._away(self._telling)
+        now = np.asarray(self.base + np.array(away), np.float32)
         # Only far from its base, and for long, does the camera rest elsewhere: bringing views back costs time.
-        self._far = [*self._far, now] if np.abs(now - self.base).max() > _FAR else []
+        self._far = [*self._far, now] if max(map(abs, away)) > _FAR else []
         if len(self._far) >= _LASTING:
             self.base, self._far = _bounded(np.mean(self._far, axis=0)), []
+            self.straight = shifted(view, -self.base)
         return _bounded(now)
 
-    def _from(self, base: Shift, view: Image) -> npt.NDArray[np.float32]:
-        """Returns the shift of a view that is not far from a base, steps, float32 of shape (2,)."""
-        return np.asarray(base + self._remainder(shifted(view, -base)) * STEPS_IN_PIXEL, np.float32)
+    def _away(self, telling: _Telling) -> list[float]:
+        """Returns how far the view is from the base, steps across and down."""
+        luma = np.asarray(cv2.cvtColor(self.straight, cv2.COLOR_RGB2GRAY), np.uint8)
+        away = [STEPS_IN_PIXEL * pixels for pixels in telling(luma, 0, 0)]
+        if max(map(abs, away)) <= _TOO_FAR:
+            return away
+        whole = [round(steps / STEPS_IN_PIXEL) for steps in away]
+        return [STEPS_IN_PIXEL * (pixels + rest) for pixels, rest in zip(whole, telling(luma, *whole), strict=True)]
 
-    def _least_squares(self) -> npt.NDArray[np.float32] | None:
-        """Returns what the log-luma of each pixel says of the shift, of shape (2, pixels); None where nothing does."""
-        height, width = self._still.shape
-        rows, columns = waves(height), waves(width)
-        smooth = [np.outer(rows[:, i], columns[:, j]) / WAVE_ONE**2 for i in range(WAVES) for j in range(WAVES)]
-        known = np.stack([(one * self._still).ravel() for one in (*self._slopes, *smooth)]).astype(np.float64)
-        sums = known @ known.T
-        spread = np.linalg.eigvalsh(sums[:SHIFT_VALUES, :SHIFT_VALUES])
-        if spread[0] <= _FLAT * max(1.0, float(self._still.sum())):
-            return None
-        return np.asarray(-(np.linalg.pinv(sums) @ known)[:SHIFT_VALUES], np.float32)
+    def _says_nothing(self) -> bool:
+        """Returns whether the plate has nothing to hold on to, in one direction at least."""
+        sums = [[float((a * b * self._still).sum()) for a in self._gradients] for b in self._gradients]
+        return bool(np.linalg.eigvalsh(np.array(sums))[0] <= _FLAT * max(1.0, float(self._still.sum())))
 
     def _search(self, view: Image) -> Shift:
         """Returns the best shift of all whole ones within reach; none where the one there is does nearly as well."""
@@ -210,13 +213,66 @@ class ShiftMeter:
                     here = score
         return _to_pixels(np.array(place) * float(STEPS_IN_PIXEL)) if best > here + _BETTER else np.zeros(2, np.int8)
 
-    def _remainder(self, view: Image) -> npt.NDArray[np.float32]:
-        """Returns how far the camera is from the base, pixels, float32 of shape (2,), at most two either way."""
-        difference = _log_luma(view) - self._plate
-        np.clip(difference, -_CLIP, _CLIP, out=difference)
-        assert self._pull is not None  # noqa: S101 - the callers ask only then
+
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """The pixels of the plate that say most of a shift."""
+
+    places: npt.NDArray[np.int64]
+    """Where they are in the flattened picture, of shape (n,)."""
+    logs: _Floats
+    """Their log-luma, float32 of shape (n,)."""
+    pull: _Floats
+    """What a log-luma that is off by one says of the shift, pixels, float32 of shape (2, n)."""
+
+    def __call__(self, luma: npt.NDArray[np.uint8], across: int, down: int) -> list[float]:
+        """Returns how far a view is from so many whole pixels to the right and down, pixels, at most two either way.
+
+        Args:
+            luma: The view's, uint8 of shape (height, width).
+            across: Whole pixels to the right, at most two either way.
+            down: Whole pixels down, likewise.
+        """
+        places = self.places + (down * luma.shape[1] + across) if across or down else self.places
+        difference: _Floats = LOGS.take(luma.reshape(-1).take(places))
+        difference -= self.logs
+        np.maximum(difference, -_CLIP, out=difference)
+        np.minimum(difference, _CLIP, out=difference)
         # No matrix product: a library that spreads it over threads takes longer than it does.
-        return np.asarray(np.clip(np.einsum("ij,j->i", self._pull, difference.ravel()), -2, 2), np.float32)
+        return [max(-2.0, min(2.0, pixels)) for pixels in np.einsum("ij,j->i", self.pull, difference).tolist()]
+
+
+def _choose(plate: Image, still: _Floats) -> _Telling:
+    """Returns the pixels that say most of a shift.
+
+    Args:
+        plate: uint8 RGB of shape (height, width, 3).
+        still: 1 where nothing moves and the border is out of reach, else 0, float32 of shape (height, width).
+    """
+    luma = _log_luma(plate).ravel()
+    slopes = _slopes(plate)
+    # Noise is the same in levels, not in logarithms: what is dark says less.
+    visible = np.exp(luma) * still.ravel()
+    kth = max(0, len(luma) - _TELLING // 2)
+    steepest = [np.argpartition(np.abs(one) * visible, kth)[kth:] for one in slopes]
+    places = np.unique(np.concatenate(steepest))
+    places = places[visible[places] > 0]
+    known = np.concatenate([slopes[:, places], _smooth(places, still.shape)]).astype(np.float64)
+    pull = (np.linalg.pinv(known @ known.T) @ known)[:SHIFT_VALUES]
+    return _Telling(places, luma[places], np.asarray(pull, np.float32))
+
+
+def _smooth(places: npt.NDArray[np.int64], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Returns what a smooth change of light does to the log-luma of some pixels, of shape (WAVES**2, n)."""
+    rows, columns = (waves(side)[at].T for side, at in zip(shape, np.divmod(places, shape[1]), strict=True))
+    return np.asarray((rows[:, np.newaxis] * columns / WAVE_ONE**2).reshape(-1, len(places)), np.float64)
+
+
+def _slopes(plate: Image) -> _Floats:
+    """Returns how much each pixel's log-luma rises when the picture is moved by a pixel: to the right, and down."""
+    half = np.array(((STEPS_IN_PIXEL // 2, 0), (0, STEPS_IN_PIXEL // 2)), np.int8)
+    rises = [_log_luma(shifted(plate, step)) - _log_luma(shifted(plate, -step)) for step in half]
+    return np.asarray(rises, np.float32).reshape(SHIFT_VALUES, -1)
 
 
 def _to_pixels(steps: npt.NDArray[Any]) -> Shift:
@@ -230,16 +286,6 @@ def _bounded(steps: npt.NDArray[Any]) -> Shift:
 def _log_luma(picture: Image) -> _Floats:
     gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     return np.asarray(cv2.LUT(gray, LOGS), np.float32)
-
-
-def _slopes(plate: Image) -> tuple[_Floats, _Floats]:
-    """Returns by how much each pixel's log-luma falls when the picture is moved by a pixel: to the right, and down."""
-    half = STEPS_IN_PIXEL // 2
-    across, down = (
-        _log_luma(shifted(plate, np.array(step, np.int8))) - _log_luma(shifted(plate, -np.array(step, np.int8)))
-        for step in ((-half, 0), (0, -half))
-    )
-    return across, down
 
 
 def _gradients(luma: _Floats) -> tuple[_Floats, _Floats]:

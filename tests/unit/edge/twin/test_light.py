@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from twin_edge.models.scene import LIGHT_VALUES
 from twin_edge.twin.light import LightMeter, Relighter
+from twin_edge.twin.shift import shifted
 
 SIZE = 64
 
@@ -67,6 +68,21 @@ def test_what_moves_is_left_out(plate):
     view = Relighter(SIZE, SIZE)(plate, light(v0=12)).copy()
     view[16:40, 16:40] = 0
     assert np.abs(LightMeter(plate, moving)(view).astype(int) - light(v0=12)).max() <= 3
+
+
+def test_a_light_is_kept_while_it_is_off_by_less_than_a_step(plate):
+    meter = LightMeter(plate, np.zeros((SIZE, SIZE), bool))
+    view = Relighter(SIZE, SIZE)(plate, light(v0=12))
+    found = meter(view)
+    assert meter(view, found) is found
+    moved = np.asarray(found + light(v1=2), np.int8)
+    np.testing.assert_array_equal(meter(view, moved), found)
+
+
+def test_a_camera_that_shakes_is_no_light(plate):
+    meter = LightMeter(plate, np.zeros((SIZE, SIZE), bool))
+    for step in ((2, 0), (0, -2)):
+        assert np.abs(meter(shifted(plate, np.array(step, np.int8))).astype(int)).max() <= 1
 
 
 def test_a_hand_is_no_light(plate):
