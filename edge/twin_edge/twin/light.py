@@ -201,19 +201,17 @@ class LightMeter:
         np.abs(missed, out=missed)
         # Nearly always, least squares are enough.
         if np.count_nonzero(missed > _FAR) <= _FEW * len(gray):
-            colors = np.einsum("cj->c", ratios) / len(gray)
+            colors = np.einsum("cj->c", ratios) * (1 / len(gray))
         else:
             found, colors = self._without_outliers(ratios, gray, missed)
         red, green, blue = colors.tolist()
-        steps = np.empty(LIGHT_VALUES, np.float32)
-        steps[:-2] = found[: WAVES * WAVES]
+        values = [*found[: WAVES * WAVES].tolist(), red - green, blue - green]
         # The gray of a view is its three channels': green has no offset, so what it is off goes to all of them.
-        steps[0] += green - (red + green + blue) / 3
-        steps[-2:] = red - green, blue - green
-        steps *= STEPS_IN_ONE
-        if near is not None and np.abs(steps - near).max() <= _KEPT:
+        values[0] += green - (red + green + blue) / 3
+        steps = [STEPS_IN_ONE * value for value in values]
+        if near is not None and all(abs(a - b) <= _KEPT for a, b in zip(steps, near.tolist(), strict=True)):
             return near
-        return np.asarray(np.clip(np.rint(steps), -_LIMIT, _LIMIT), np.int8)
+        return np.array([max(-_LIMIT, min(_LIMIT, round(one))) for one in steps], np.int8)
 
     def _without_outliers(self, ratios: _Floats, gray: _Floats, missed: _Floats) -> tuple[_Floats, _Floats]:
         """Returns coefficients, and the mean log-gain of each color, by Cauchy's weights.

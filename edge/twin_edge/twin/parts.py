@@ -81,18 +81,19 @@ class Sheet:
         boxes = boxes_of(labels)
         self._sheet: Image = np.zeros((len(boxes) * side, side, 3), np.uint8)
         self._relit = np.zeros(self._sheet.shape, np.float32)
-        self._boxes, self._side = boxes, side
+        parts = self._sheet.reshape(len(boxes), side, side, 3)
+        self._cuts = [(box, part, _interpolation(box, side)) for box, part in zip(boxes, parts, strict=True)]
         self._cut(plate)
         rows, columns = waves(height), waves(width)
         places = [(_places(box.top, box.bottom, side), _places(box.left, box.right, side)) for box in boxes]
         along = np.concatenate([np.repeat(_between(rows, down), side, axis=0) for down, _ in places])
         across = np.concatenate([np.tile(_between(columns, right), (side, 1)) for _, right in places])
         self._light = Gains(along, across)
-        masks = []
-        for number, box in enumerate(boxes, 1):
-            own = (box.of(labels) == number).astype(np.float32)
-            masks.append(_resized(own, side))
-        self._own = np.concatenate(masks)[..., np.newaxis]
+        own = [
+            cv2.resize((box.of(labels) == number).astype(np.float32), (side, side), interpolation=interpolation)
+            for number, (box, _, interpolation) in enumerate(self._cuts, 1)
+        ]
+        self._own = np.concatenate(own)[..., np.newaxis]
         self._others = (1 - self._own) * self._sheet - self._own * np.float32(DARKEST)
         self._of = b""
         self._gains = np.zeros(self._sheet.shape, np.float32)
@@ -116,9 +117,8 @@ class Sheet:
         return self._sheet
 
     def _cut(self, view: Image) -> None:
-        for number, box in enumerate(self._boxes):
-            part = self._sheet[number * self._side : (number + 1) * self._side]
-            _resize(box.of(view), self._side, part)
+        for box, part, interpolation in self._cuts:
+            cv2.resize(box.of(view), part.shape[1::-1], dst=part, interpolation=interpolation)
 
 
 class PartsScene:
@@ -215,13 +215,6 @@ def _between(values: npt.NDArray[np.float64], places: npt.NDArray[np.float64]) -
     return np.stack([np.interp(places, at, values[:, wave]) for wave in range(WAVES)], axis=1)
 
 
-def _resized(picture: npt.NDArray[np.float32], side: int) -> npt.NDArray[np.float32]:
-    result = np.empty((side, side), np.float32)
-    _resize(picture, side, result)
-    return result
-
-
-def _resize(picture: npt.NDArray[Any], side: int, out: npt.NDArray[Any]) -> None:
-    """Brings a picture to a square; where it is smaller than that, by interpolation."""
-    larger = min(picture.shape[:2]) >= side
-    cv2.resize(picture, (side, side), dst=out, interpolation=cv2.INTER_AREA if larger else cv2.INTER_LINEAR)
+def _interpolation(box: Box, side: int) -> int:
+    """Returns how a rectangle is brought to a square: where it is smaller than that, by interpolation."""
+    return cv2.INTER_AREA if min(box.height, box.width) >= side else cv2.INTER_LINEAR

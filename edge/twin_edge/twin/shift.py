@@ -10,9 +10,10 @@ then along each column, and so is the same everywhere; docs/rendering.md has it 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -38,7 +39,7 @@ _BETTER: Final = 0.02
 """Correlation that another place must gain over the plate's own."""
 _SEARCH_EVERY: Final = 150
 """Frames from one search to the next at least."""
-_CLIP: Final = 0.7
+_CLIP: Final = np.float32(0.7)
 """Log-luma by which a pixel may be off: what is further off is something else."""
 _TELLING: Final = 2048
 """Pixels that are looked at in each frame at most, those with the steepest slopes."""
@@ -79,7 +80,7 @@ def shifted(picture: Image, shift: Shift) -> Image:
     Returns:
         uint8 RGB of the same shape; the picture itself when nothing moves.
     """
-    across, down = (int(value) for value in shift)
+    across, down = shift.tolist()
     if across:
         taps, anchor = _taps(across)
         picture = _filtered(picture, taps, (anchor, 0))
@@ -152,7 +153,7 @@ class ShiftMeter:
         self._telling = None if self._says_nothing() else _choose(plate, self._still)
         self.base: Shift = np.zeros(SHIFT_VALUES, np.int8)
         self.straight = plate
-        self._far: list[npt.NDArray[np.float32]] = []
+        self._far: list[list[float]] = []
         self._since_search = _SEARCH_EVERY
 
     def __call__(self, view: Image, near: Shift | None) -> Shift:
@@ -171,11 +172,11 @@ class ShiftMeter:
             self.base, self._far, self._since_search = self._search(view), [], 0
         self.straight = shifted(view, -self.base)
         away = self._away(self._telling)
-        now = np.asarray(self.base + np.array(away), np.float32)
+        now = [rest + steps for rest, steps in zip(self.base.tolist(), away, strict=True)]
         # Only far from its base, and for long, does the camera rest elsewhere: bringing views back costs time.
         self._far = [*self._far, now] if max(map(abs, away)) > _FAR else []
         if len(self._far) >= _LASTING:
-            self.base, self._far = _bounded(np.mean(self._far, axis=0)), []
+            self.base, self._far = _bounded([sum(steps) / _LASTING for steps in zip(*self._far, strict=True)]), []
             self.straight = shifted(view, -self.base)
         return _bounded(now)
 
@@ -211,7 +212,7 @@ class ShiftMeter:
                     best, place = score, (across, down)
                 if not across and not down:
                     here = score
-        return _to_pixels(np.array(place) * float(STEPS_IN_PIXEL)) if best > here + _BETTER else np.zeros(2, np.int8)
+        return _bounded([STEPS_IN_PIXEL * pixels for pixels in place] if best > here + _BETTER else (0, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +239,8 @@ class _Telling:
         difference -= self.logs
         np.maximum(difference, -_CLIP, out=difference)
         np.minimum(difference, _CLIP, out=difference)
-        # No matrix product: a library that spreads it over threads takes longer than it does.
-        return [max(-2.0, min(2.0, pixels)) for pixels in np.einsum("ij,j->i", self.pull, difference).tolist()]
+        # So few numbers are not spread over threads, which would take longer than the product does.
+        return [max(-2.0, min(2.0, pixels)) for pixels in (self.pull @ difference).tolist()]
 
 
 def _choose(plate: Image, still: _Floats) -> _Telling:
@@ -275,12 +276,9 @@ def _slopes(plate: Image) -> _Floats:
     return np.asarray(rises, np.float32).reshape(SHIFT_VALUES, -1)
 
 
-def _to_pixels(steps: npt.NDArray[Any]) -> Shift:
-    return _bounded(np.rint(steps / STEPS_IN_PIXEL) * STEPS_IN_PIXEL)
-
-
-def _bounded(steps: npt.NDArray[Any]) -> Shift:
-    return np.asarray(np.clip(np.rint(steps), -_REACH * STEPS_IN_PIXEL, _REACH * STEPS_IN_PIXEL), np.int8)
+def _bounded(steps: Sequence[float]) -> Shift:
+    most = _REACH * STEPS_IN_PIXEL
+    return np.array([max(-most, min(most, round(one))) for one in steps], np.int8)
 
 
 def _log_luma(picture: Image) -> _Floats:
