@@ -31,7 +31,9 @@ _LIMITS: Final = np.array((32.0, 12.8, 12.8, 16.0), np.float32)
 _LEAST_SPREAD: Final = np.float32(0.5)
 _TUNING: Final = np.float32(2.0)
 _SHARPNESS_FLOOR: Final = 1.0
-_SAME: Final = np.eye(3, dtype=np.float32)
+_NOTHING: Final = np.float32(0)
+_TERMS: Final = 4
+_DIAGONAL: Final = ((0, 1, 2), (0, 1, 2))
 
 Floats = npt.NDArray[np.float32]
 
@@ -78,12 +80,17 @@ class ResidualMeter:
         self._axes = np.stack(_axes(self._fine), axis=-1) / _UNIT
         coarse_x, coarse_y = _axes(self._coarse)
         cells = down * across
-        self._basis = np.ones((3, 4, cells), np.float32)
-        self._known = np.ones((3, cells, 5), np.float32)
-        self._coarse_x, self._coarse_y = coarse_x.reshape(-1), coarse_y.reshape(-1)
+        # For each color what its light may change: gain, slopes and offset; and last what is there.
+        self._fit = np.ones((3, _TERMS + 1, cells), np.float32)
+        self._coarse_axes = np.stack([coarse_x, coarse_y]).reshape(2, -1)
         self._pixels = height * width * 3
         split = self.rows * self.columns
         self._parts = (slice(0, split), slice(split, split + cells), slice(split + cells, split + 2 * cells))
+        self._floors = np.full(split + 2 * cells, _FLOOR)
+        self._floors[self._parts[2]] = _SMOOTH_FLOOR
+        self._gain = np.zeros((3, 3), np.float32)
+        self._less = np.eye(3, 4, dtype=np.float32)
+        self._total = np.ones((1, 3), np.float32)
 
     @property
     def parts(self) -> tuple[slice, slice, slice]:
@@ -108,34 +115,37 @@ class ResidualMeter:
         means, drawn_cells = _shrunk(seen, self._fine), _shrunk(drawn, self._fine)
         means -= drawn_cells
         light = self._light(_shrunk(means, self._coarse), _shrunk(drawn_cells, self._coarse))
-        gains = light[:, 0] / _UNIT
+        gains = light[:, 0] * (1 / _UNIT)
         self._row[:] = gains + 1
         self._drawn_rows *= self._row.reshape(-1)
         cv2.subtract(seen, drawn, dst=seen)
         cv2.multiply(seen, seen, dst=seen)
         squares = _shrunk(seen, self._fine)
-        means -= _mixed(drawn_cells, np.diag(gains))
+        self._gain[_DIAGONAL] = gains
+        means -= _mixed(drawn_cells, self._gain)
         # Grain and edges within a cell stay what they are; the mean of the cell is corrected by offset and slopes.
         squares -= means * means
-        slopes = _mixed(self._axes, np.ascontiguousarray(light[:, 1:3]))
-        slopes *= drawn_cells
-        means -= slopes
-        means = _mixed(means, np.concatenate([_SAME, -light[:, 3:]], axis=1))
+        drawn_cells *= _mixed(self._axes, np.ascontiguousarray(light[:, 1:3]))
+        means -= drawn_cells
+        self._less[:, 3] = -light[:, 3]
+        means = _mixed(means, self._less)
         squares += means * means
         gain = 1 + sum(gains.tolist()) / len(gains)
         # More light makes all that is left larger as well.
-        total = np.full((1, 3), gain**-2, np.float32)
-        energies = _mixed(squares, total)
-        coarse = _shrunk(energies, self._coarse)
+        self._total.fill(gain**-2)
+        energies = _mixed(squares, self._total)
         smooth = _shrunk(means, self._coarse)
-        smooth_energies = _mixed(smooth * smooth, total)
+        smooth *= smooth
         fine_part, coarse_part, smooth_part = self._parts
         features = np.empty(smooth_part.stop + 1, np.float32)
-        features[fine_part] = np.maximum(energies, 0).reshape(-1) + _FLOOR
-        features[coarse_part] = np.maximum(coarse, 0).reshape(-1) + _FLOOR
-        features[smooth_part] = smooth_energies.reshape(-1) + _SMOOTH_FLOOR
-        np.sqrt(features[:-1], out=features[:-1])
-        np.sqrt(features[:-1], out=features[:-1])
+        cells = features[:-1]
+        cells[fine_part] = energies.reshape(-1)
+        cells[coarse_part] = _shrunk(energies, self._coarse).reshape(-1)
+        cells[smooth_part] = _mixed(smooth, self._total).reshape(-1)
+        np.maximum(cells, _NOTHING, out=cells)
+        cells += self._floors
+        np.sqrt(cells, out=cells)
+        np.sqrt(cells, out=cells)
         features[-1] = np.log(
             (self._gradient(view) / gain**2 + _SHARPNESS_FLOOR) / (self._gradient(rendering) + _SHARPNESS_FLOOR)
         )
@@ -143,8 +153,13 @@ class ResidualMeter:
 
     def _gradient(self, image: Image) -> float:
         """Returns the mean squared difference of neighboring values, levels squared."""
-        across = cv2.norm(image[:, 1:], image[:, :-1], cv2.NORM_L2SQR) if image.shape[1] > 1 else 0.0
-        down = cv2.norm(image[1:], image[:-1], cv2.NORM_L2SQR) if image.shape[0] > 1 else 0.0
+        row, colors = image.reshape(1, -1), image.shape[2]
+        # As one row that goes on from each end to the next beginning, which is then taken out again.
+        across = cv2.norm(row[:, colors:], row[:, :-colors], cv2.NORM_L2SQR)
+        down = 0.0
+        if len(image) > 1:
+            across -= cv2.norm(image[1:, :1], image[:-1, -1:], cv2.NORM_L2SQR)
+            down = cv2.norm(image[1:], image[:-1], cv2.NORM_L2SQR)
         return (across + down) / self._pixels
 
     def _light(self, apart: Floats, drawn: Floats) -> Floats:
@@ -154,26 +169,27 @@ class ResidualMeter:
             apart: Mean difference of the coarse cells, float32 of shape (rows, columns, 3).
             drawn: Mean of the rendering there.
         """
-        wanted = np.ascontiguousarray(apart.reshape(-1, 3).T)
-        basis, known = self._basis, self._known
-        np.divide(drawn.reshape(-1, 3).T, _UNIT, out=basis[:, 0])
-        np.multiply(basis[:, 0], self._coarse_x, out=basis[:, 1])
-        np.multiply(basis[:, 0], self._coarse_y, out=basis[:, 2])
-        known[..., :4] = basis.transpose(0, 2, 1)
-        known[..., 4] = wanted
-        # Cells that nothing but an object can have made so different say little of light, from the start.
+        fit, wanted = self._fit, self._fit[:, _TERMS]
+        np.multiply(drawn.reshape(-1, 3).T, 1 / _UNIT, out=fit[:, 0])
+        np.multiply(fit[:, :1], self._coarse_axes, out=fit[:, 1:3])
+        wanted[:] = apart.reshape(-1, 3).T
         cells = wanted.shape[1]
-        found = np.zeros((3, 4), np.float32)
-        found[:, 3] = np.partition(wanted, cells // 2, axis=1)[:, cells // 2]
+        # Cells that nothing but an object can have made so different say little of light, from the start.
+        sorted_in_part = wanted.copy()
+        sorted_in_part.partition(cells // 2, axis=1)
+        light = np.zeros((3, _TERMS + 1), np.float32)
+        light[:, _TERMS - 1], light[:, _TERMS] = sorted_in_part[:, cells // 2], -1
         for _ in range(_ROUNDS):
-            left = wanted - np.einsum("ki,kij->kj", found, basis)
-            spread = np.einsum("kj->k", np.abs(left)) / cells + _LEAST_SPREAD
-            left /= (_TUNING * spread)[:, np.newaxis]
+            left = np.einsum("ki,kij->kj", light, fit)
+            np.abs(left, out=left)
+            spread = np.add.reduce(left, axis=1, keepdims=True)
+            left *= 1 / (_TUNING / cells * spread + _TUNING * _LEAST_SPREAD)
             left *= left
             left += 1
-            sums = (basis / left[:, np.newaxis]) @ known
-            found = np.linalg.solve(sums[..., :4] + _RIDGE, sums[..., 4:])[..., 0]
-        return np.clip(found, -_LIMITS, _LIMITS)
+            sums = (fit[:, :_TERMS] / left[:, np.newaxis]) @ fit.transpose(0, 2, 1)
+            light[:, :_TERMS] = np.linalg.solve(sums[..., :_TERMS] + _RIDGE, sums[..., _TERMS:])[..., 0]
+        found = light[:, :_TERMS]
+        return np.maximum(np.minimum(found, _LIMITS), -_LIMITS)
 
 
 def _shrunk(image: Floats, grid: tuple[int, int]) -> Floats:
