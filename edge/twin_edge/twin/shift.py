@@ -101,7 +101,7 @@ def without_edge(view: Image, rendering: Image, shift: Shift) -> Image:
     Returns:
         The rendering itself for smaller shifts.
     """
-    across, down = (int(value) for value in shift)
+    across, down = shift.tolist()
     if max(abs(across), abs(down)) < STEPS_IN_PIXEL:
         return rendering
     result = rendering.copy()
