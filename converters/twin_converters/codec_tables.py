@@ -109,7 +109,12 @@ def sensitivity(render: Callable[[States], Pixels], states: States, pose_values:
 
 
 def fit(
-    sequences: Sequence[Recorded], importance: Reals, mse: float, losses_db: Sequence[float] = LOSSES_DB
+    sequences: Sequence[Recorded],
+    importance: Reals,
+    mse: float,
+    losses_db: Sequence[float] = LOSSES_DB,
+    *,
+    places: int = 0,
 ) -> CodecTables:
     """Fits tables.
 
@@ -118,13 +123,16 @@ def fit(
         importance: Mean squared image error of one int8 step of each value, float of shape (length,), above 0.
         mse: Mean squared error of the twin itself, 0-255 squared: what quantization is compared with.
         losses_db: What quantization may cost at each level, rising.
+        places: How many values, from the first on, say where camera, light or subject are. Another day they rest
+            elsewhere, far from the mean of the recording: so they are expected to stay where they are, and are sent at
+            every level, however still they were.
 
     Raises:
         ConversionError: There are too few states.
     """
     if sum(len(one.states) for one in sequences) < _LEAST_STATES or all(one.sparse for one in sequences):
         raise ConversionError("there are too few consecutive states to fit the codec", fix="record more of the subject")
-    return _Fit(sequences, np.asarray(importance, np.float64), max(mse, 1e-3), losses_db).run()
+    return _Fit(sequences, np.asarray(importance, np.float64), max(mse, 1e-3), losses_db, places).run()
 
 
 def refit(sequences: Sequence[Recorded], importance: Reals, mse: float, tables: CodecTables) -> CodecTables:
@@ -141,9 +149,15 @@ def refit(sequences: Sequence[Recorded], importance: Reals, mse: float, tables: 
 
 class _Fit:
     def __init__(
-        self, sequences: Sequence[Recorded], importance: Reals, mse: float, losses_db: Sequence[float]
+        self,
+        sequences: Sequence[Recorded],
+        importance: Reals,
+        mse: float,
+        losses_db: Sequence[float],
+        places: int = 0,
     ) -> None:
         self._importance = importance
+        self._places = places
         self._mse = mse
         length = sequences[0].states.shape[1]
         means = np.clip(np.rint(np.concatenate([one.states for one in sequences]).mean(0)), -128, 127)
@@ -155,7 +169,7 @@ class _Fit:
         any_table = ((tuple([_TABLES // 2] * length),) * CONTEXTS,) * KINDS
         self._tables = CodecTables(
             tuple(int(n) for n in means),
-            tuple(tuple(int(n) for n in row) for row in _weights(self._streams, means)),
+            tuple(tuple(int(n) for n in row) for row in _weights(self._streams, means, places)),
             tuple(_whole(row) for row in _laplace_family()),
             tuple(Level(self._steps(size), TRADEOFF, 0.0, 0.0, any_table) for size in self._sizes),
         )
@@ -204,6 +218,7 @@ class _Fit:
             # The finest level sends every value: what rests here may move elsewhere.
             used = counts.sum((0, 1))
             moves = 1 - used[:, LARGEST] / np.maximum(used.sum(1), 1)
+            moves[: self._places] = 1
             steps = tuple(step if share > _RARELY else 0 for step, share in zip(steps, moves.tolist(), strict=True))
         loss = 10 * np.log10(1 + error / self._mse)
         return replace(level, steps=steps, bits=round(bits, 2), loss_db=round(float(loss), 3))
@@ -253,7 +268,7 @@ def _streams(sequences: Sequence[Recorded]) -> Iterator[_Stream]:
             yield from (_Stream(thin, together, shift) for together in _TOGETHER_SPARSE)
 
 
-def _weights(streams: Sequence[_Stream], means: Reals) -> npt.NDArray[np.int64]:
+def _weights(streams: Sequence[_Stream], means: Reals, places: int) -> npt.NDArray[np.int64]:
     """Returns how much of the known distance to the mean is still there, by kind and value, sixteenths."""
     known_known, known_now = (np.zeros((KINDS, len(means))) for _ in range(2))
     for stream in streams:
@@ -271,6 +286,7 @@ def _weights(streams: Sequence[_Stream], means: Reals) -> npt.NDArray[np.int64]:
     share = np.where(known_known > 0, known_now / np.maximum(known_known, 1), 1)
     whole = np.clip(np.rint(share * WEIGHT_ONE), 0, WEIGHT_ONE).astype(np.int64)
     weights: npt.NDArray[np.int64] = np.where(share > _HOLD, WEIGHT_ONE, whole)
+    weights[:, :places] = WEIGHT_ONE
     weights[INTRA] = 0
     return weights
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from twin_converters.blocks import Blocks, judged
 from twin_converters.diagnosis import Diagnosis, diagnose
 from twin_converters.exact import can_be_exact, exact
+from twin_converters.known import chosen, limits_of
 from twin_converters.measure import Material, Measured, measure, render
 from twin_converters.quality import as_seen, check_gate, fit_codec, mean_quality, measure_quality, runtimes_apart
 from twin_converters.quantize import FLOAT_LAYERS, QuantizedModel, quantize, to_float
@@ -21,7 +22,7 @@ from twin_converters.reference import FloatTwin
 from twin_converters.run import Run, Views
 from twin_edge import __version__
 from twin_edge.bundle import Bundle, GapCalibration, Manifest, Origin, PartsSpec, Quality, StateSpec, seal
-from twin_edge.bundle.archive import CODEC, ENCODER, GENERATOR, GOLDEN, PARTS, PLATE, PREVIEW
+from twin_edge.bundle.archive import CODEC, ENCODER, GENERATOR, GOLDEN, KNOWN, PARTS, PLATE, PREVIEW
 from twin_edge.bundle.golden import Golden
 from twin_edge.errors import ConversionError
 from twin_edge.models import Operator, Quantization, installed_runtimes, newest_version, read_operators
@@ -30,6 +31,7 @@ from twin_edge.models.runtimes import RuntimeName
 from twin_edge.models.scene import LIGHT_VALUES, SHIFT_NAMES
 from twin_edge.pictures import encode_png
 from twin_edge.twin.calibration import calibrate
+from twin_edge.twin.known import KnownStates
 from twin_edge.twin.models import TwinParts
 from twin_edge.twin.residual import ResidualMeter
 
@@ -84,8 +86,8 @@ def convert(
     latent = Quantization(encoder.output.scale, encoder.output.zero_point)
     on_stage("quantizing the generator")
     known = reference.encode(run.calibration, latent, range(len(run.calibration)))
-    reach = _reach(known[:, reference.latent_start :])
-    samples = _generator_samples(known[:, reference.latent_start :], latent)
+    reach = _reach(known[:, run.latent_start :])
+    samples = _generator_samples(known[:, run.latent_start :], latent)
     generator = quantize(run.generator, samples, int8_edges=False, float_layers=FLOAT_LAYERS)
     if can_be_exact(generator.content):
         on_stage("making the generator exact")
@@ -147,25 +149,58 @@ def convert(
     check_gate(run.gate, quality, list(measured.values()), diagnosis)
     # A rendering stands in for a view: no camera frame travels with the bundle.
     golden = Golden(main.renderings[:1], main.golden_states, main.golden_renderings)
-    manifest = _manifest(run, encoder, generator, operators, quality, _gap(run, main, blocks), reach)
+    states = None if run.labels is None else _known(run, main)
+    manifest = _manifest(run, encoder, generator, operators, quality, _gap(run, main, blocks, states), reach)
     members = {
         CODEC: codec.to_bytes(),
         ENCODER: encoder.content,
         GENERATOR: generator.content,
         GOLDEN: golden.to_bytes(),
         PREVIEW: encode_png(main.renderings[0][::2, ::2]),
-    } | {name: encode_png(image) for name, image in ((PLATE, run.plate), (PARTS, run.labels)) if image is not None}
+    } | _scene_members(run, states)
     bundle = Bundle.from_bytes(seal(manifest, members))
-    report = _report(run, bundle, quality, measured, blocks.warnings()) | (
-        {"layers": diagnosis.to_json()} if diagnosis else {}
+    return Conversion(
+        bundle,
+        _report(run, bundle, quality, measured, blocks.warnings())
+        | ({"layers": diagnosis.to_json()} if diagnosis else {}),
+        _pictures(test, float_renderings, main),
     )
-    return Conversion(bundle, report, _pictures(test, float_renderings, main))
 
 
-def _gap(run: Run, measured: Measured, blocks: Blocks) -> GapCalibration:
-    kept = blocks.kept()
+def _scene_members(run: Run, states: npt.NDArray[np.int8] | None) -> dict[str, bytes]:
+    """Returns what a bundle holds beside what every bundle does."""
+    images = {name: encode_png(image) for name, image in ((PLATE, run.plate), (PARTS, run.labels)) if image is not None}
+    return images if states is None else images | {KNOWN: states.tobytes()}
+
+
+def _known(run: Run, measured: Measured) -> npt.NDArray[np.int8]:
+    """Returns the states of training that the bundle carries, int8 of shape (n, latent)."""
+    seen = np.concatenate([measured.calibration_states, measured.live_states, measured.paced_states])
+    return chosen(seen[:, run.latent_start :], _count(run))
+
+
+def _count(run: Run) -> int:
+    return 0 if run.labels is None else int(run.labels.max())
+
+
+def _gap(run: Run, measured: Measured, blocks: Blocks, known: npt.NDArray[np.int8] | None) -> GapCalibration:
+    kept, labels = blocks.kept(), blocks.labels()
     meter = ResidualMeter(run.view.height, run.view.width)
-    return calibrate(measured.validation_residuals[kept], blocks.labels()[kept], measured.calibration_residuals, meter)
+    limits = strangeness = None
+    if known is not None:
+        latents = measured.validation_states[kept][:, -known.shape[1] :]
+        parts = [latents[labels[kept] == block] for block in np.unique(labels[kept])]
+        limits = limits_of(known, parts, _count(run))
+        measure = KnownStates(known, limits)
+        strangeness = np.array([measure(latent).max() for latent in latents], np.float32)
+    return calibrate(
+        measured.validation_residuals[kept],
+        labels[kept],
+        measured.calibration_residuals,
+        meter,
+        limits,
+        strangeness,
+    )
 
 
 def _mean_square(run: Run, reference: FloatTwin, latent: Quantization) -> float:
@@ -252,7 +287,7 @@ def _manifest(
             *(tuple(row) for row in reach.tolist()),
         ),
         pose=run.pose,
-        parts=None if run.labels is None else PartsSpec(int(run.labels.max()), encoder.input.shape[2]),
+        parts=None if run.labels is None else PartsSpec(_count(run), encoder.input.shape[2]),
         tensors={
             "encoder.input": encoder.input,
             "encoder.output": encoder.output,

@@ -76,7 +76,9 @@ def code(tables: CodecTables, level: int, held: Held) -> tuple[States, float]:
     return np.concatenate(decoded), total / len(held.states)
 
 
-def fit_levels(sequences: Sequence[Recorded], importance: Reals, mse: float, held: Held, render: Render) -> CodecTables:
+def fit_levels(
+    sequences: Sequence[Recorded], importance: Reals, mse: float, held: Held, render: Render, *, places: int = 0
+) -> CodecTables:
     """Fits tables whose levels cost what they are for.
 
     Level 0 loses at most 0.1 dB on the held-out frames and level 1, the default, 0.3 dB; the others lose more, each
@@ -88,11 +90,12 @@ def fit_levels(sequences: Sequence[Recorded], importance: Reals, mse: float, hel
         mse: Mean squared error of the twin itself, 0-255 squared.
         held: Frames to measure on, 150 at most.
         render: Renders states.
+        places: See `codec_tables.fit`.
 
     Raises:
         ConversionError: There are too few states, or the runtime fails.
     """
-    tables = fit(sequences, importance, mse)
+    tables = fit(sequences, importance, mse, places=places)
     raw = _error(held.views, render(held.states))
     search = _Search(tables, held, render, raw, importance)
     search.run(_ROUNDS)

@@ -43,6 +43,8 @@ class Measured:
     """Residuals on the validation views, float32 of shape (n, residuals); see `twin_edge.twin.residual`."""
     calibration_residuals: npt.NDArray[np.float32]
     """The same on the calibration views, which are of the training part."""
+    calibration_states: npt.NDArray[np.int8]
+    """States of the calibration views, int8 of shape (n, state length)."""
     validation_states: npt.NDArray[np.int8]
     """States of the validation views, int8 of shape (n, state length)."""
     validation_errors: npt.NDArray[np.float64]
@@ -198,6 +200,7 @@ def main(folder: Path, runtime_name: RuntimeName) -> None:
     calibration, validation = material.calibration, material.validation
     validation_states = follow(validation, material.validation_cuts)
     validated = draw(validation_states)
+    calibration_states = follow(calibration, range(len(calibration)))
     states = follow(material.test, material.test_cuts)
     renderings = draw(states[material.test_rows])
     # As the self-test reads it: at the pose, or the shift, that stands in the state.
@@ -207,7 +210,8 @@ def main(folder: Path, runtime_name: RuntimeName) -> None:
         folder / f"{runtime_name}.npz",
         runtime=np.array(str(runtime)),
         validation_residuals=residuals(validation, validated),
-        calibration_residuals=residuals(calibration, draw(follow(calibration, range(len(calibration))))),
+        calibration_residuals=residuals(calibration, draw(calibration_states)),
+        calibration_states=calibration_states,
         validation_states=validation_states,
         validation_errors=np.array(
             [np.square(a.astype(np.float64) - b).mean() for a, b in zip(validation, validated, strict=True)]

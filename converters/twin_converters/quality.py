@@ -56,7 +56,8 @@ def fit_codec(run: Run, measured: Measured, blocks: Blocks, draw: Draw) -> Codec
     starts = tuple(int(n) for n in np.cumsum([0, *(len(part) for part in parts[:-1])]))
     held = Held(run.validation[rows], measured.validation_states[rows], starts, _together(run), _interval_ms(run))
     sequences = [one for one in live + paced if len(one.states)]
-    return fit_levels(sequences, measured.importance, float(measured.validation_errors[kept].mean()), held, draw)
+    error = float(measured.validation_errors[kept].mean())
+    return fit_levels(sequences, measured.importance, error, held, draw, places=run.latent_start)
 
 
 def _together(run: Run) -> int:

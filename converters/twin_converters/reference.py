@@ -51,7 +51,6 @@ class FloatTwin:
 
     Attributes:
         seen: Every crop that the encoder was shown, float32 of shape (height, width, channels), 0 to 1.
-        latent_start: Where in a state the latent begins.
     """
 
     def __init__(self, run: Run) -> None:
@@ -60,10 +59,8 @@ class FloatTwin:
         self._run = run
         self._scene: PartsScene | None = None
         self._compositor: Compositor | None = None
-        self.latent_start = 0 if run.pose is None else len(run.pose.steps)
         if run.labels is not None and run.plate is not None:
             self._scene = PartsScene(run.plate, run.labels, self._encoder.input_shape[2])
-            self.latent_start = SCENE_VALUES
         elif run.plate is not None:
             self._compositor = Compositor(run.plate)
         self.seen: list[npt.NDArray[np.float32]] = []
@@ -98,7 +95,7 @@ class FloatTwin:
 
     def render(self, states: npt.NDArray[np.int8], latent: Quantization) -> Views:
         """Returns the renderings of states, uint8 RGB of shape (n, height, width, 3)."""
-        return self.compose(self._generator(latent.dequantize(states[:, self.latent_start :])), states)
+        return self.compose(self._generator(latent.dequantize(states[:, self._run.latent_start :])), states)
 
     def compose(self, outputs: npt.NDArray[np.float32], states: npt.NDArray[np.int8]) -> Views:
         """Returns the renderings that outputs of a generator make.

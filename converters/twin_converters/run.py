@@ -18,6 +18,7 @@ import numpy.typing as npt
 from twin_converters.baselines import RatePoint
 from twin_edge.errors import ConfigError, ConversionError
 from twin_edge.models.pose import PoseSpec
+from twin_edge.models.scene import SCENE_VALUES
 from twin_edge.preprocess import ViewSpec
 
 Views = npt.NDArray[np.uint8]
@@ -93,6 +94,13 @@ class Run:
     """Consecutive views that are further apart."""
     paced_cuts: tuple[int, ...]
     """Rows of `paced` at which something else begins."""
+
+    @property
+    def latent_start(self) -> int:
+        """Where in a state the latent begins: after what says where subject, or camera and light, are."""
+        if self.labels is not None:
+            return SCENE_VALUES
+        return 0 if self.pose is None else len(self.pose.steps)
 
     @classmethod
     def open(cls, folder: Path) -> Run:

@@ -18,8 +18,9 @@ from twin_edge.errors import CameraEndedError, CameraTimeoutError, TrainingError
 from twin_edge.images import Image
 from twin_edge.preprocess.view import Viewer
 from twin_training import evidence
+from twin_training.novelty import novel_blocks
 from twin_training.recipe import DataConfig, Recipe
-from twin_training.splits import LEAST_FRAMES, split
+from twin_training.splits import LEAST_FRAMES, split, without
 from twin_training.survey import has_no_end
 
 RIG: Final = frozenset({"rig", "rig:"})
@@ -75,6 +76,8 @@ class Dataset:
     continuous: bool = True
     """Whether it is one recording, of which the cuts leave out seconds; else episodes of the rig, apart from each
     other."""
+    learned_blocks: tuple[str, ...] = ()
+    """Times of blocks that were to be validation and are trained on, because nothing else shows what they do."""
     empty: Image | None = None
     """The scene without the subject, uint8 RGB of shape (size, size, 3); None when nobody has shown it."""
 
@@ -244,6 +247,9 @@ def _split(views: Views, fps: float, data: DataConfig) -> Dataset:
     if len(views) < LEAST_FRAMES:
         return Dataset(views, views[:0], views[:0])
     parts = split(len(views), data.train_share, data.validation_share, round(data.gap_s * fps))
+    novel = sorted(novel_blocks(views, parts))
+    learned = tuple(_times(parts.validation[number], fps) for number in novel)
+    parts = without(parts, novel)
     held = sum(end - start for start, end in parts.validation)
     # Calibration needs its frames: of a short recording all are taken, whatever the rate.
     every = max(1, min(round(fps / data.fps), held // _LEAST_VALIDATION)) if data.fps else 1
@@ -258,9 +264,14 @@ def _split(views: Views, fps: float, data: DataConfig) -> Dataset:
         cuts,
         live_cuts,
         validation_cuts=validation_cuts,
-        validation_blocks=tuple(f"{start / fps:.1f} s to {end / fps:.1f} s" for start, end in parts.validation),
+        validation_blocks=tuple(_times(block, fps) for block in parts.validation),
         fps=fps / every,
+        learned_blocks=learned,
     )
+
+
+def _times(block: tuple[int, int], fps: float) -> str:
+    return f"{block[0] / fps:.1f} s to {block[1] / fps:.1f} s"
 
 
 def _joined(views: Views, ranges: Sequence[tuple[int, int]], every: int = 1) -> tuple[Views, tuple[int, ...]]:

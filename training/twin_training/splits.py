@@ -8,6 +8,7 @@ because that is what deployment is: the time after the recording.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,3 +64,21 @@ def split(frames: int, train_share: float, validation_share: float, gap: int) ->
     ends = [start - between for start, _ in validation]
     train = tuple((start, end) for start, end in zip(starts, ends, strict=True) if end > start)
     return Split(train, tuple(validation), (head, frames))
+
+
+def without(parts: Split, blocks: Collection[int]) -> Split:
+    """Returns a split in which some validation blocks are trained on, with the gaps around them.
+
+    Args:
+        parts: The split.
+        blocks: Numbers of the blocks; not the last one, which has no training after it.
+    """
+    train = list(parts.train)
+    for number in blocks:
+        start, end = parts.validation[number]
+        before = [one for one in train if one[1] <= start]
+        after = [one for one in train if one[0] >= end]
+        joined = (before[-1][0] if before else start, after[0][1] if after else end)
+        train = [*before[:-1], joined, *after[1:]]
+    kept = tuple(block for number, block in enumerate(parts.validation) if number not in blocks)
+    return Split(tuple(train), kept, parts.test)

@@ -99,6 +99,11 @@ def train(
     recipe = found.recipe
     on_note(describe_found(found))
     dataset = record(source, recipe, on_recording, empty)
+    if dataset.learned_blocks:
+        on_note(
+            f"only {' and '.join(dataset.learned_blocks)} of what is before the test shows what it does: trained on, "
+            "not held out"
+        )
     recorded = time.monotonic()
     findings: list[Finding] = []
 

@@ -38,14 +38,17 @@ GOLDEN: Final = "golden.npz"
 PREVIEW: Final = "preview.png"
 PLATE: Final = "plate.png"
 PARTS: Final = "parts.png"
+KNOWN: Final = "known.bin"
 MEMBERS: Final = frozenset({CODEC, ENCODER, GENERATOR, GOLDEN, PREVIEW})
 """What every bundle holds beside its manifest; that of a moving subject holds the plate as well, and that of a scene of
-parts the plate and where the parts are. None holds more."""
+parts the plate, where the parts are, and states that training has seen. None holds more."""
 
 CHANNELS: Final = (3, 1)
 """Channels that a network's images may have: a network without colors has one."""
 CANVAS_CHANNELS: Final = (4,)
 """Channels of the canvas of a moving subject: color and coverage."""
+MOST_KNOWN: Final = 1024
+"""Most states of training that a bundle may carry."""
 LEAST_SIDE: Final = 8
 """Least side of what an encoder sees, pixels."""
 _COLOURS: Final = 3
@@ -150,6 +153,12 @@ class Bundle:
         view = self.manifest.view
         return read_labels(self.members[PARTS], view.height, view.width, self.manifest.parts.count)
 
+    def known(self) -> npt.NDArray[np.int8] | None:
+        """Returns states that training has seen, int8 of shape (n, latent); None without parts."""
+        if self.manifest.parts is None:
+            return None
+        return np.frombuffer(self.members[KNOWN], np.int8).reshape(-1, self.manifest.state.latent)
+
     def golden(self) -> Golden:
         """Returns the samples for the self-test.
 
@@ -161,7 +170,7 @@ class Bundle:
 
 def _members_of(manifest: Manifest) -> frozenset[str]:
     if manifest.parts is not None:
-        return MEMBERS | {PLATE, PARTS}
+        return MEMBERS | {PLATE, PARTS, KNOWN}
     return MEMBERS if manifest.pose is None else MEMBERS | {PLATE}
 
 
@@ -238,7 +247,7 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 def _check_names(names: list[str]) -> None:
     expected = MEMBERS | {MANIFEST}
     for name in names:
-        if name not in expected | {PLATE, PARTS}:
+        if name not in expected | {PLATE, PARTS, KNOWN}:
             unsafe = name.startswith(("/", "\\")) or ".." in name or "\\" in name or ":" in name
             what = "has a path for a name" if unsafe else "does not belong in a bundle"
             raise IntegrityError(f"the member {name!r:.80} {what}", fix=_AGAIN)
@@ -285,6 +294,11 @@ def _check_parts(manifest: Manifest, members: Mapping[str, bytes]) -> None:
     view, parts = manifest.view, manifest.parts
     assert parts is not None  # noqa: S101 - the caller asks only then
     labels = read_labels(members[PARTS], view.height, view.width, parts.count)
+    if manifest.state.latent % parts.count:
+        raise IntegrityError(f"{parts.count} parts cannot share {manifest.state.latent} latent values", fix=_AGAIN)
+    rows, left = divmod(len(members[KNOWN]), manifest.state.latent)
+    if left or not 1 <= rows <= MOST_KNOWN:
+        raise IntegrityError(f"{KNOWN} does not hold 1 to {MOST_KNOWN} states of training", fix=_AGAIN)
     shapes = {
         "encoder.input": ((1, parts.count * parts.side, parts.side, _COLOURS),),
         "encoder.output": ((1, manifest.state.latent),),

@@ -22,7 +22,7 @@ from twin_edge.models.pose import POSE_VALUES, PoseSpec
 from twin_edge.models.scene import LIGHT_VALUES, MOST_PARTS, SHIFT_NAMES
 from twin_edge.preprocess.view import ViewSpec
 
-SCHEMA = 3
+SCHEMA = 4
 MAX_MANIFEST_BYTES = 256 * 1024
 MAX_STATE_BYTES = 1024
 MAX_FILE_BYTES = 32 * 1024 * 1024
@@ -131,6 +131,8 @@ class GapCalibration:
     """The raw score of normal frames at evenly spaced ranks from 0 to 0.995, ascending."""
     cell_limit: float
     """Standardized residual that in 99 % of normal frames no cell exceeds."""
+    state_limits: tuple[float, ...] = ()
+    """Distance from the nearest known state beyond which each part is strange, int8 steps, > 0; empty without parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +304,7 @@ class Manifest:
                 for key, entry in item["operators"].items(most=8)
             },
             minimum_runtime=item["minimum_runtime"].text(pattern=re.compile(r"\d{1,3}\.\d{1,3}\.\d{1,3}")),
-            gap=_gap(item["gap"], view),
+            gap=_gap(item["gap"], view, parts),
             quality=_quality(item["quality"]),
             digest=digest,
         )
@@ -394,8 +396,8 @@ def _operator(item: checks.Item) -> Operator:
     return Operator(name.text(pattern=re.compile("[A-Z0-9_]{1,40}")), version.whole(low=1, high=1000))
 
 
-def _gap(item: checks.Item, view: ViewSpec) -> GapCalibration:
-    item.only("rows", "columns", "mean", "deviation", "centers", "scales", "quantiles", "cell_limit")
+def _gap(item: checks.Item, view: ViewSpec, parts: PartsSpec | None) -> GapCalibration:
+    item.only("rows", "columns", "mean", "deviation", "centers", "scales", "quantiles", "cell_limit", "state_limits")
     rows, columns = (item[key].whole(low=1, high=MAX_GRID) for key in ("rows", "columns"))
     if view.height % rows or view.width % columns:
         raise ManifestError("'gap' has a grid that does not divide the view")
@@ -417,6 +419,7 @@ def _gap(item: checks.Item, view: ViewSpec) -> GapCalibration:
         numbers("scales", GAP_KINDS, 1e-6, 1e6),
         quantiles,
         item["cell_limit"].number(low=-1e6, high=1e6),
+        numbers("state_limits", parts.count if parts else 0, 1e-6, 1e6),
     )
 
 

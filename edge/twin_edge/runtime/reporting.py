@@ -15,6 +15,7 @@ IN_SYNC_GAP: Final = 0.95
 _FRAMES: Final = 8
 _STRANGE_FRAMES: Final = 5
 _CALM_S: Final = 1.0
+_RESTLESS: Final = 0.25
 _GAP_AT_LATEST_S: Final = 0.2
 
 REPORT_EVERY_S: Final = 1.0
@@ -73,12 +74,14 @@ class SyncJudge:
     """Decides whether reality is where the twin is, with hysteresis.
 
     Out of sync once 5 of the last 8 measured frames have a gap of 0.99 or more (some 0.2 s at 30 frames per second,
-    5 s at one per second); in sync again after the gap was below 0.95 for a second without a break.
+    5 s at one per second); in sync again after a second in which less than a quarter of them had 0.95 or more. Of
+    normal frames one in twenty has: a second without any would be the rarer the faster the camera is.
     """
 
     def __init__(self) -> None:
         self._strange: deque[bool] = deque(maxlen=_FRAMES)
-        self._calm_since_s: float | None = None
+        self._second: deque[tuple[float, bool]] = deque()
+        self._out_since_s = 0.0
         self._in_sync = True
 
     @property
@@ -98,16 +101,22 @@ class SyncJudge:
             Whether reality is where the twin is.
         """
         self._strange.append(gap >= OUT_OF_SYNC_GAP)
-        if gap >= IN_SYNC_GAP:
-            self._calm_since_s = None
-        elif self._calm_since_s is None or own_s < self._calm_since_s:
-            self._calm_since_s = own_s
+        if self._second and own_s < self._second[-1][0]:
+            self._second.clear()
+            self._out_since_s = own_s
+        self._second.append((own_s, gap >= IN_SYNC_GAP))
+        while self._second[0][0] <= own_s - _CALM_S:
+            self._second.popleft()
         if self._in_sync:
             self._in_sync = sum(self._strange) < _STRANGE_FRAMES
-        elif self._calm_since_s is not None and own_s - self._calm_since_s >= _CALM_S:
+            self._out_since_s = own_s
+        elif own_s - self._out_since_s >= _CALM_S and not self._is_restless():
             self._in_sync = True
             self._strange.clear()
         return self._in_sync
+
+    def _is_restless(self) -> bool:
+        return sum(high for _, high in self._second) >= _RESTLESS * len(self._second)
 
 
 class RecentGap:

@@ -35,7 +35,12 @@ _MOST_EXCESS: Final = 4.0
 
 
 def calibrate(
-    residuals: Floats, blocks: npt.NDArray[np.int64], trained: Floats, meter: ResidualMeter
+    residuals: Floats,
+    blocks: npt.NDArray[np.int64],
+    trained: Floats,
+    meter: ResidualMeter,
+    state_limits: Floats | None = None,
+    strangeness: Floats | None = None,
 ) -> GapCalibration:
     """Learns what is normal from residuals of normal frames.
 
@@ -52,6 +57,10 @@ def calibrate(
             than four.
         trained: Residuals of frames that training has seen, float32 of shape (any number, residuals).
         meter: What made them.
+        state_limits: From what distance on each part's state is strange, see `twin_edge.twin.known`; None without
+            parts.
+        strangeness: How strange the states of the frames are, in those limits, float32 of shape (frames,); None for not
+            at all.
 
     Raises:
         ValueError: There are fewer than 20 frames.
@@ -75,9 +84,13 @@ def calibrate(
         apart = others.scores(others.standardize(residuals[own]))
         scores.append((1 - _APART) * whole.scores(unseen[-1]) + _APART * apart)
     # One kind of score has a longer tail than the next: each counts by its own, or the longest alone sets the limit.
-    limits = np.array([_rarely([block[:, kind] for block in scores]) for kind in range(len(centers))], np.float32)
+    limits = np.array([rarely([block[:, kind] for block in scores]) for kind in range(len(centers))], np.float32)
     scales = np.maximum(limits - centers, _LEAST_SCALE)
-    quantiles = tail_quantiles([((block - centers) / scales).max(-1) for block in scores])
+    raw = [((block - centers) / scales).max(-1) for block in scores]
+    if strangeness is not None:
+        for block, name in zip(raw[-len(names) :], names, strict=True):
+            np.maximum(block, strangeness[blocks == name], out=block)
+    quantiles = tail_quantiles(raw)
     return GapCalibration(
         meter.rows,
         meter.columns,
@@ -86,12 +99,13 @@ def calibrate(
         tuple(round(float(v), 3) for v in centers),
         tuple(round(float(v), 3) for v in scales),
         tuple(round(float(v), 4) for v in quantiles),
-        round(_rarely([block[:, :-1].max(-1) for block in unseen]), 3),
+        round(rarely([block[:, :-1].max(-1) for block in unseen]), 3),
+        () if state_limits is None else tuple(round(float(v), 2) for v in state_limits),
     )
 
 
-def _rarely(blocks: list[Floats]) -> float:
-    """Returns what one frame in a hundred is above."""
+def rarely(blocks: list[Floats]) -> float:
+    """Returns what one frame in a hundred to come is above; see `tail_quantiles`."""
     return float(np.interp(_RARE, np.linspace(0, NORMAL_SHARE, _QUANTILES), tail_quantiles(blocks)))
 
 

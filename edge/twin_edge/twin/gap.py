@@ -3,8 +3,9 @@
 A raw error says little: a shadow moves every pixel a bit, a missing needle a few pixels much, and both look alike in
 the mean. So what differs is measured cell by cell at two sizes, apart from light (`twin_edge.twin.residual`), each cell
 is compared with what is normal for that very cell on frames that training has not seen, and the most unusual cells make
-the raw score. Its place among the scores of normal frames is the gap: 0.5 is an ordinary frame, 0.99 one that is
-stranger than 99 % of normal ones, and beyond the strangest normal frame it goes on rising towards 1.
+the raw score, unless the state is farther still from all that training has seen (`twin_edge.twin.known`). Its place
+among the scores of normal frames is the gap: 0.5 is an ordinary frame, 0.99 one that is stranger than 99 % of normal
+ones, and beyond the strangest normal frame it goes on rising towards 1.
 
 The per-cell standardization is a diagonal Mahalanobis distance, as in PaDiM (Defard et al., arXiv 2011.08785) with a
 diagonal covariance, applied to residuals instead of features. How it is calibrated: `twin_edge.twin.calibration`.
@@ -36,7 +37,8 @@ class Gap:
     score: float
     """Place among normal frames, 0-1: above 0.99 is stranger than 99 % of them."""
     raw: float
-    """How far the most unusual cells are beyond what is usual for the most unusual cells, standardized."""
+    """How far the most unusual cells, or the state, are beyond what is usual for the most unusual ones: 1 is as far as
+    in one frame of a hundred."""
     cells: npt.NDArray[np.float32]
     """Where: the standardized residual of each fine cell, at the larger of both cell sizes, in standard deviations,
     float32 of shape (rows, columns). Above `GapCalibration.cell_limit` a cell is not normal."""
@@ -65,15 +67,17 @@ class GapMeter:
         self._quantiles = np.asarray(calibration.quantiles)
         self._ranks = np.linspace(0, NORMAL_SHARE, len(self._quantiles))
 
-    def __call__(self, view: Image, rendering: Image) -> Gap:
+    def __call__(self, view: Image, rendering: Image, strangeness: float = 0.0) -> Gap:
         """Compares a view with its rendering.
 
         Args:
             view: uint8 RGB of shape (height, width, 3).
             rendering: uint8 RGB of the same shape.
+            strangeness: How far the state is from all that training has seen, in what is rare, see
+                `twin_edge.twin.known`.
         """
         standardized = self._norm.standardize(self._residual(view, rendering))
-        raw = float(self._norm.raw(standardized).max())
+        raw = max(float(self._norm.raw(standardized).max()), strangeness)
         return Gap(self._rank(raw), raw, self._map(standardized))
 
     def _map(self, standardized: Floats) -> Floats:

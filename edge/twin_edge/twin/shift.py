@@ -169,7 +169,7 @@ class ShiftMeter:
             return np.zeros(SHIFT_VALUES, np.int8)
         self._since_search += 1
         if near is None and self._since_search >= _SEARCH_EVERY:
-            self.base, self._far, self._since_search = self._search(view), [], 0
+            self._look_for(view)
         self.straight = shifted(view, -self.base)
         away = self._away(self._telling)
         now = [rest + steps for rest, steps in zip(self.base.tolist(), away, strict=True)]
@@ -179,6 +179,13 @@ class ShiftMeter:
             self.base, self._far = _bounded([sum(steps) / _LASTING for steps in zip(*self._far, strict=True)]), []
             self.straight = shifted(view, -self.base)
         return _bounded(now)
+
+    def _look_for(self, view: Image) -> None:
+        """Goes where the camera seems to be by whole pixels, unless that is where it was, which is known better."""
+        found = self._search(view)
+        if np.abs(found.astype(np.int16) - self.base).max() >= STEPS_IN_PIXEL:
+            self.base, self._far = found, []
+        self._since_search = 0
 
     def _away(self, telling: _Telling) -> list[float]:
         """Returns how far the view is from the base, steps across and down."""

@@ -14,9 +14,10 @@ from twin_edge.images import Image
 from twin_edge.models.engine import Model, Quantization
 from twin_edge.models.networks import State
 from twin_edge.models.runtimes import Runtime, load_runtime
-from twin_edge.models.scene import SHIFT_VALUES
+from twin_edge.models.scene import SCENE_VALUES, SHIFT_VALUES
 from twin_edge.preprocess.view import Viewer
 from twin_edge.twin.gap import Gap, GapMeter
+from twin_edge.twin.known import KnownStates
 from twin_edge.twin.models import TwinModels, TwinParts
 from twin_edge.twin.shift import without_edge
 
@@ -69,6 +70,8 @@ class Twin:
         spec = manifest.view
         self.make_view = Viewer(spec)
         self.measure_gap = GapMeter(manifest.gap, spec.height, spec.width)
+        known = bundle.known()
+        self._known = None if known is None else KnownStates(known, np.array(manifest.gap.state_limits, np.float32))
         self._models = TwinModels(
             TwinParts(
                 bundle.members[GENERATOR],
@@ -126,12 +129,14 @@ class Twin:
         Args:
             view: uint8 RGB of shape (height, width, 3).
             rendering: uint8 RGB of the same shape.
-            state: What was rendered: where a camera was moved, what came in at the edge is nothing that the twin can
-                know, and does not count. All counts when None.
+            state: What was rendered. A part whose state is far from all that it was in training is strange, however
+                well it is drawn; and where a camera was moved, what came in at the edge is nothing that the twin can
+                know, and does not count. The pictures alone count when None.
         """
-        if state is not None and self.bundle.manifest.parts is not None:
-            rendering = without_edge(view, rendering, state[:SHIFT_VALUES])
-        return self.measure_gap(view, rendering)
+        if state is None or self._known is None:
+            return self.measure_gap(view, rendering)
+        strangeness = float(self._known(state[SCENE_VALUES:]).max())
+        return self.measure_gap(view, without_edge(view, rendering, state[:SHIFT_VALUES]), strangeness)
 
     def self_test(self) -> SelfTest:
         """Runs the golden samples.

@@ -148,7 +148,7 @@ def test_a_bomb_is_not_unpacked(bundle: Bundle) -> None:
 
 def test_unknown_schema(bundle: Bundle) -> None:
     tree = json.loads(_manifest_bytes(bundle)) | {"schema": 99}
-    with pytest.raises(ManifestError, match="schema 99, this release reads schema 3: upgrade twin-edge"):
+    with pytest.raises(ManifestError, match="schema 99, this release reads schema 4: upgrade twin-edge"):
         Bundle.from_bytes(rezipped(bundle, **{MANIFEST: json.dumps(tree).encode()}))
 
 

@@ -139,6 +139,19 @@ WEIGHTS = (
 """As in docs/rendering.md."""
 
 
+def test_a_search_does_not_forget_a_part_of_a_pixel(plate):
+    meter = ShiftMeter(plate, np.zeros((SIZE, SIZE), bool))
+    view = shifted(plate, steps(29, -12))
+    now = meter(view, None)
+    for _ in range(20):
+        now = meter(view, now)
+    rests = meter.base.tolist()
+    for _ in range(200):
+        now = meter(view, None)
+        assert np.abs(now.astype(int) - (29, -12)).max() <= 1
+    assert meter.base.tolist() == rests
+
+
 def test_a_search_is_not_made_in_every_frame(plate, monkeypatch):
     meter = ShiftMeter(plate, np.zeros((SIZE, SIZE), bool))
     searches = []

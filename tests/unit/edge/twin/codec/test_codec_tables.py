@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from codec_states import IMPORTANCE, LENGTH, MSE, walk
 from twin_converters.codec_tables import LOSSES_DB, Recorded, fit, sensitivity
 from twin_edge.errors import ConversionError, IntegrityError
-from twin_edge.twin.codec import CodecTables
+from twin_edge.twin.codec import CodecTables, PayloadEncoder
 from twin_edge.twin.codec.tables import SYMBOLS, TOTAL
 
 
@@ -125,3 +125,28 @@ def test_a_subject_that_never_moves_and_too_few_states() -> None:
         fit([Recorded(still[:10])], np.ones(3), MSE)
     with pytest.raises(ConversionError, match="too few"):
         fit([Recorded(still, sparse=True)], np.ones(3), MSE)
+
+
+def test_what_says_where_things_are_is_sent_from_wherever_it_rests() -> None:
+    """Another day the camera stands elsewhere: far from the recording's mean, and as cheap as on the day itself."""
+    rng = np.random.default_rng(5)
+
+    def states(place: int) -> np.ndarray:
+        shakes = rng.normal(place, 1.0, (300, 2))
+        still = np.full((300, 1), 3 + place)
+        moves = np.clip(np.cumsum(rng.normal(0, 2, (300, 3)), axis=0), -90, 90)
+        return np.rint(np.concatenate([shakes, still, moves], axis=1)).astype(np.int8)
+
+    tables = fit([Recorded(states(0))], np.ones(6), MSE, places=3)
+    assert all(all(level.steps[:3]) for level in tables.levels)
+
+    def cost(place: int) -> tuple[float, float]:
+        encoder, coded, total = PayloadEncoder(tables, 1), states(place), 0
+        for start in range(0, 300, 6):
+            payload, decoded = encoder.encode(coded[start : start + 6], b"", 33, key=start == 0)
+            total += len(payload) * (start > 0)
+        return total / 294, float(np.abs(decoded[:, :3].astype(int) - coded[-6:, :3]).mean())
+
+    (here, _), (elsewhere, off) = cost(0), cost(40)
+    assert elsewhere < 1.3 * here
+    assert off < 2

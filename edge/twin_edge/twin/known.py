@@ -1,0 +1,39 @@
+"""States that training has seen: how far a new one is from all of them, part by part.
+
+The residual alone does not tell a part that is gone from one that is there: what encoder and generator were never asked
+to tell apart, such as a gauge without a needle, may be drawn as well as anything else, from a state that no view of the
+subject ever had. The distance to the nearest known state is the novelty score of nearest neighbors (Ramaswamy et al.,
+"Efficient algorithms for mining outliers from large data sets", SIGMOD 2000).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+
+class KnownStates:
+    """Measures how far the parts of a state are from what they were in training.
+
+    Args:
+        states: Latents that training has seen, each part's by themselves: a row is no state of the whole, int8 of shape
+            (n, latent), n at least 1.
+        limits: Distance from the nearest one beyond which a part is strange, int8 steps, one for each part, > 0; the
+            parts share the latent evenly.
+    """
+
+    def __init__(self, states: npt.NDArray[np.int8], limits: npt.NDArray[np.float32]) -> None:
+        self._states = states.reshape(len(states), len(limits), -1).astype(np.float32)
+        self._inverse = 1 / limits.astype(np.float32)
+
+    def __call__(self, latent: npt.NDArray[np.int8]) -> Floats:
+        """Returns the distance of each part from the nearest known state, in limits, float32 of shape (parts,).
+
+        Args:
+            latent: int8 of shape (latent,).
+        """
+        apart = self._states - latent.astype(np.float32).reshape(self._states.shape[1:])
+        squares: Floats = np.einsum("npv,npv->np", apart, apart)
+        return np.asarray(np.sqrt(squares.min(0)) * self._inverse, np.float32)
