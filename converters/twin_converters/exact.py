@@ -95,7 +95,7 @@ def exact(content: bytes, float_content: bytes, samples: Sequence[Floats], toler
         kernel, one = graph.constant(twin.inputs[1]), reference[place]
         seen = inputs_of([trace[one.inputs[0]] for trace in traces], kernel.shape, one.name)
         steps = None
-        if PIXELS in one.output_name:
+        if PIXELS in graph.name_of(twin.inputs[1]):  # What comes out of the last layer is named by the graph.
             # Every pixel counts alike, and so does every part of them.
             steps = equal_harm(len(kernel), seen, np.ones(1), tolerated * len(kernel))
         elif _COEFFICIENTS in one.output_name and sizes is not None:
@@ -119,6 +119,10 @@ class _Graph:
         """Returns a constant of the float model."""
         tensor = self._original.subgraphs[0].tensors[at]
         return np.frombuffer(bytes(self._original.buffers[tensor.buffer].data), np.float32).reshape(tensor.shape)
+
+    def name_of(self, at: int) -> str:
+        """Returns the name of a tensor of the float model."""
+        return str(self._original.subgraphs[0].tensors[at].name.decode())
 
     def is_float(self, operator: Any) -> bool:
         """Returns whether an operator of the int8 model computes in float."""

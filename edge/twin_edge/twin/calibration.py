@@ -25,6 +25,8 @@ _LEAST_DEVIATION: Final = 0.02
 _SHARED: Final = 0.5
 """How far a cell's variance leans on that of the others: it is known from few frames that are independent."""
 _LEAST_SCALE: Final = 0.1
+_LEAST_SHARPNESS: Final = 0.12
+"""Logarithm by which the energy of a view's edges may be off: what half a pixel makes of a camera that was moved."""
 _RARE: Final = 0.99
 _APART: Final = 0.35
 """How much the score of a block by the statistics of the others counts, beside that by the statistics of all."""
@@ -85,6 +87,7 @@ def calibrate(
         scores.append((1 - _APART) * whole.scores(unseen[-1]) + _APART * apart)
     # One kind of score has a longer tail than the next: each counts by its own, or the longest alone sets the limit.
     limits = np.array([rarely([block[:, kind] for block in scores]) for kind in range(len(centers))], np.float32)
+    limits[-1] = max(limits[-1], _LEAST_SHARPNESS / whole.deviation[-1])
     scales = np.maximum(limits - centers, _LEAST_SCALE)
     raw = [((block - centers) / scales).max(-1) for block in scores]
     if strangeness is not None:
