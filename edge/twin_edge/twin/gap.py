@@ -51,10 +51,11 @@ class GapMeter:
         calibration: What is normal for this twin.
         height: Rows of the view.
         width: Columns of the view.
+        lit: Whether renderings are in their view's light.
     """
 
-    def __init__(self, calibration: GapCalibration, height: int, width: int) -> None:
-        self._residual = ResidualMeter(height, width, (calibration.columns, calibration.rows))
+    def __init__(self, calibration: GapCalibration, height: int, width: int, *, lit: bool = False) -> None:
+        self._residual = ResidualMeter(height, width, (calibration.columns, calibration.rows), lit=lit)
         self._norm = Norm(
             np.asarray(calibration.mean, np.float32),
             np.asarray(calibration.deviation, np.float32),

@@ -5,6 +5,8 @@ the means of coarse cells and taken away before anything is compared. What is le
 thin needle is not averaged away; in coarse ones, so that many small differences count together; and as the mean of
 coarse cells, in which the grain and the sharp edges of a picture cancel and a wrong area stays. How sharp the view is,
 beside the rendering, is one number more: a blurred view differs less from a soft rendering than a sharp one does.
+
+Where the light of the view is part of the state, the rendering is in it already, and nothing is fitted.
 """
 
 from __future__ import annotations
@@ -61,13 +63,15 @@ class ResidualMeter:
         height: Rows of the view.
         width: Columns of the view.
         grid: Columns and rows of the fine grid; they divide width and height. That of `grid_of` when None.
+        lit: Whether renderings are in their view's light.
 
     Attributes:
         rows: Rows of the fine grid.
         columns: Columns of the fine grid.
     """
 
-    def __init__(self, height: int, width: int, grid: tuple[int, int] | None = None) -> None:
+    def __init__(self, height: int, width: int, grid: tuple[int, int] | None = None, *, lit: bool = False) -> None:
+        self._compare = self._as_it_is if lit else self._apart_from_light
         self._fine = grid or grid_of(height, width)
         self.columns, self.rows = self._fine
         down, across = coarse_grid(self.rows, self.columns)
@@ -109,6 +113,39 @@ class ResidualMeter:
             row by row, fine and coarse; the same of the coarse cells' means; and the logarithm of the view's mean
             squared gradient beside the rendering's.
         """
+        energies, means, gain = self._compare(view, rendering)
+        smooth = _shrunk(means, self._coarse)
+        smooth *= smooth
+        fine_part, coarse_part, smooth_part = self._parts
+        features = np.empty(smooth_part.stop + 1, np.float32)
+        cells = features[:-1]
+        cells[fine_part] = energies.reshape(-1)
+        cells[coarse_part] = _shrunk(energies, self._coarse).reshape(-1)
+        cells[smooth_part] = _mixed(smooth, self._total).reshape(-1)
+        np.maximum(cells, _NOTHING, out=cells)
+        cells += self._floors
+        np.sqrt(cells, out=cells)
+        np.sqrt(cells, out=cells)
+        features[-1] = np.log(
+            (self._gradient(view) / gain**2 + _SHARPNESS_FLOOR) / (self._gradient(rendering) + _SHARPNESS_FLOOR)
+        )
+        return features
+
+    def _as_it_is(self, view: Image, rendering: Image) -> tuple[Floats, Floats, float]:
+        """Returns energies and means of the fine cells, and a gain of 1; see `_apart_from_light`."""
+        apart = self._seen
+        cv2.subtract(view, rendering, dst=apart, dtype=cv2.CV_32F)
+        means = _shrunk(apart, self._fine)
+        cv2.multiply(apart, apart, dst=apart)
+        return _mixed(_shrunk(apart, self._fine), self._total), means, 1.0
+
+    def _apart_from_light(self, view: Image, rendering: Image) -> tuple[Floats, Floats, float]:
+        """Takes away what light makes of the difference.
+
+        Returns:
+            Mean squared difference of the fine cells, all colors together, float32 of shape (rows, columns); mean
+            difference of each color, of shape (rows, columns, 3); the light's gain.
+        """
         seen, drawn = self._seen, self._drawn
         np.copyto(seen, view)
         np.copyto(drawn, rendering)
@@ -133,23 +170,7 @@ class ResidualMeter:
         gain = 1 + sum(gains.tolist()) / len(gains)
         # More light makes all that is left larger as well.
         self._total.fill(gain**-2)
-        energies = _mixed(squares, self._total)
-        smooth = _shrunk(means, self._coarse)
-        smooth *= smooth
-        fine_part, coarse_part, smooth_part = self._parts
-        features = np.empty(smooth_part.stop + 1, np.float32)
-        cells = features[:-1]
-        cells[fine_part] = energies.reshape(-1)
-        cells[coarse_part] = _shrunk(energies, self._coarse).reshape(-1)
-        cells[smooth_part] = _mixed(smooth, self._total).reshape(-1)
-        np.maximum(cells, _NOTHING, out=cells)
-        cells += self._floors
-        np.sqrt(cells, out=cells)
-        np.sqrt(cells, out=cells)
-        features[-1] = np.log(
-            (self._gradient(view) / gain**2 + _SHARPNESS_FLOOR) / (self._gradient(rendering) + _SHARPNESS_FLOOR)
-        )
-        return features
+        return _mixed(squares, self._total), means, gain
 
     def _gradient(self, image: Image) -> float:
         """Returns the mean squared difference of neighboring values, levels squared."""
