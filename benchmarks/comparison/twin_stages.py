@@ -75,7 +75,7 @@ class TwinStages:
 
     def gap(self, _number: int) -> None:
         """Compares view and rendering."""
-        self._twin.compare(self._view, self._rendering)
+        self._twin.compare(self._view, self._rendering, self._state)
 
     def whole(self, number: int) -> None:
         """Does all of it, rendering included."""

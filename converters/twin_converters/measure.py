@@ -192,7 +192,7 @@ def main(folder: Path, runtime_name: RuntimeName) -> None:
     def draw(states: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
         return np.stack([models.render(state) for state in states])
 
-    meter = ResidualMeter(material.test.shape[1], material.test.shape[2])
+    meter = ResidualMeter(material.test.shape[1], material.test.shape[2], lit=parts.labels is not None)
 
     def residuals(views: Views, renderings: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         return np.stack([meter(a, b) for a, b in zip(views, renderings, strict=True)])

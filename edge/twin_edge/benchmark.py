@@ -143,7 +143,7 @@ def _measure_twin(
         marks.append(clock())
         rendering = twin.render(state)
         marks.append(clock())
-        twin.compare(view, rendering)
+        twin.compare(view, rendering, state)
         marks.append(clock())
         # At a camera's pace, so that as many states share a packet as on a device.
         seq = number + len(frames)

@@ -74,7 +74,8 @@ def _knows(twin: Twin, images: list[Image]) -> bool:
     gaps = []
     for image in images[:: _FRAMES // 4]:
         view = twin.make_view(image)
-        gaps.append(twin.compare(view, twin.render(twin.encode(view))).score)
+        state = twin.encode(view)
+        gaps.append(twin.compare(view, twin.render(state), state).score)
     return float(np.median(gaps)) < OUT_OF_SYNC_GAP
 
 

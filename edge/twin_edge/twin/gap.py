@@ -51,10 +51,11 @@ class GapMeter:
         calibration: What is normal for this twin.
         height: Rows of the view.
         width: Columns of the view.
+        lit: Whether renderings are in their view's light.
     """
 
-    def __init__(self, calibration: GapCalibration, height: int, width: int) -> None:
-        self._residual = ResidualMeter(height, width, (calibration.columns, calibration.rows))
+    def __init__(self, calibration: GapCalibration, height: int, width: int, *, lit: bool = False) -> None:
+        self._residual = ResidualMeter(height, width, (calibration.columns, calibration.rows), lit=lit)
         self._norm = Norm(
             np.asarray(calibration.mean, np.float32),
             np.asarray(calibration.deviation, np.float32),
@@ -126,9 +127,12 @@ class Norm:
 
     def scores(self, standardized: Floats) -> Floats:
         """Returns the mean of the most unusual standardized residuals of each kind, float32 of shape (..., 4)."""
-        kinds = [_top(standardized[..., part], share) for part, share in zip(self._parts, _TOP, strict=True)]
+        scores = np.empty((*standardized.shape[:-1], len(_TOP) + 1), np.float32)
+        for kind, (part, share) in enumerate(zip(self._parts, _TOP, strict=True)):
+            scores[..., kind] = _top(standardized[..., part], share)
         # A view that is blurred is as strange as one that is too sharp.
-        return np.stack([*kinds, np.abs(standardized[..., -1])], axis=-1)
+        np.abs(standardized[..., -1], out=scores[..., -1])
+        return scores
 
     def raw(self, standardized: Floats) -> Floats:
         """Returns the scores beside what is usual for each, float32 of shape (..., 4)."""
@@ -138,4 +142,6 @@ class Norm:
 def _top(values: Floats, share: float) -> Floats:
     count = values.shape[-1]
     top = max(1, round(count * share))
-    return np.asarray(np.partition(values, count - top, axis=-1)[..., count - top :].mean(-1), np.float32)
+    ordered = values.copy()
+    ordered.partition(count - top, axis=-1)
+    return np.asarray(np.add.reduce(ordered[..., count - top :], axis=-1) * np.float32(1 / top), np.float32)

@@ -25,7 +25,8 @@ class KnownStates:
     """
 
     def __init__(self, states: npt.NDArray[np.int8], limits: npt.NDArray[np.float32]) -> None:
-        self._states = states.reshape(len(states), len(limits), -1).astype(np.float32)
+        # One value of all states after the other: rows are long then, and sums over them fast.
+        self._states = np.ascontiguousarray(states.T.reshape(len(limits), -1, len(states)), np.float32)
         self._inverse = 1 / limits.astype(np.float32)
 
     def __call__(self, latent: npt.NDArray[np.int8]) -> Floats:
@@ -34,6 +35,6 @@ class KnownStates:
         Args:
             latent: int8 of shape (latent,).
         """
-        apart = self._states - latent.astype(np.float32).reshape(self._states.shape[1:])
-        squares: Floats = np.einsum("npv,npv->np", apart, apart)
-        return np.asarray(np.sqrt(squares.min(0)) * self._inverse, np.float32)
+        apart = self._states - latent.reshape(*self._states.shape[:2], 1)
+        squares = np.einsum("pvn,pvn->pn", apart, apart)
+        return np.asarray(np.sqrt(squares.min(1)) * self._inverse, np.float32)

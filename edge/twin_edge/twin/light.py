@@ -6,7 +6,8 @@ the gain is a sum of nine cosines over the picture, and an offset for red and fo
 of additive log-illumination (Horn, "Determining lightness from an image", 1974).
 
 Measuring may differ from processor to processor, as encoding may. What the values do to a rendering is computed in
-whole numbers, and so is the same everywhere.
+whole numbers, and so is the same everywhere: in float32, which is fast, but of numbers that it holds exactly, so that
+nothing is rounded but where it says so. docs/rendering.md has it for other languages.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _INDEX_ONE: Final = 1024
 _INDEX_SHIFT: Final = 12
 """From STEPS_IN_ONE * WAVE_ONE**2 to _INDEX_ONE."""
 _GAIN_BITS: Final = 12
+_GRID: Final = 4
+"""Gains are looked up once for so many pixels along each side, and interpolated between."""
 _CELL: Final = 4
 """Side of the cells whose means light is measured on, pixels."""
 _ROUNDS: Final = 3
@@ -42,7 +45,9 @@ _RIDGE: Final = 1e-3
 _FAR: Final = 0.12
 """Log-gain that a smooth light leaves unexplained in few cells only."""
 _FEW: Final = 0.02
-_THIRDS: Final = np.full(3, 1 / 3, np.float32)
+_THIRD: Final = np.float32(1 / 3)
+_KEPT: Final = 1.0
+"""Steps by which a light may be off before it is another."""
 LOGS: Final = np.log(np.arange(256, dtype=np.float32) + np.float32(DARKEST))
 """Logarithms of the pixel values 0-255 plus `DARKEST`, float32 of shape (256,)."""
 
@@ -51,18 +56,25 @@ Values = npt.NDArray[np.int8]
 _Floats = npt.NDArray[np.float32]
 
 
-def _gain_table() -> npt.NDArray[np.int32]:
-    """Returns gains by log-gain from -1 to 1, in 1/4096."""
+def _gain_table() -> _Floats:
+    """Returns gains by log-gain from -1 to 1, whole numbers of 1/4096."""
     logs = np.arange(-_INDEX_ONE, _INDEX_ONE + 1) / _INDEX_ONE
-    return np.asarray(np.rint(np.exp(logs) * (1 << _GAIN_BITS)), np.int32)
+    return np.asarray(np.rint(np.exp(logs) * (1 << _GAIN_BITS)), np.float32)
 
 
 _GAINS: Final = _gain_table()
+_ROUNDED: Final = 0.5
+"""What is half a level above a whole number is rounded up, on every processor: by half of 1/4096 more."""
 
 
-def waves(side: int) -> npt.NDArray[np.float64]:
-    """Returns the cosines along a side, whole numbers of 1/128, float64 of shape (side, WAVES)."""
-    places = (np.arange(side) + 0.5) / side
+def waves(side: int, cell: int = 1) -> npt.NDArray[np.float64]:
+    """Returns the cosines along a side, whole numbers of 1/128, float64 of shape (cells, WAVES).
+
+    Args:
+        side: Pixels.
+        cell: Pixels of a cell; the last one may reach beyond the end. In its middle it is measured.
+    """
+    places = (np.arange(-(-side // cell)) + 0.5) * cell / side
     return np.asarray(np.rint(WAVE_ONE * np.cos(np.pi * np.outer(places, np.arange(WAVES)))), np.float64)
 
 
@@ -75,9 +87,11 @@ class Relighter:
     """
 
     def __init__(self, height: int, width: int) -> None:
-        self._rows, self._columns = waves(height), waves(width)
-        self._field: npt.NDArray[np.int32] = np.zeros((height, width, 3), np.int32)
-        self._work: npt.NDArray[np.int32] = np.zeros((height, width, 3), np.int32)
+        self._rows, self._columns = waves(height, _GRID), waves(width, _GRID)
+        self._grid: _Floats = np.zeros((len(self._rows), len(self._columns), 3), np.float32)
+        self._gain: _Floats = np.zeros((height, width, 3), np.float32)
+        self._rest: _Floats = np.zeros_like(self._gain)
+        self._product: _Floats = np.zeros_like(self._gain)
         self._of = b""
 
     def __call__(self, picture: Image, light: Values) -> Image:
@@ -92,32 +106,33 @@ class Relighter:
         """
         if not light.any():
             return picture
-        field, work = self._gains(light), self._work
-        np.add(picture, DARKEST, out=work, dtype=np.int32, casting="unsafe")
-        work *= field
-        work += 1 << (_GAIN_BITS - 1)
-        work >>= _GAIN_BITS
-        work -= DARKEST
-        np.clip(work, 0, 255, out=work)
-        return work.astype(np.uint8)
+        if light.tobytes() != self._of:
+            self._of = light.tobytes()
+            self._look_up(light)
+        cv2.multiply(picture, self._gain, dst=self._product, dtype=cv2.CV_32F)
+        return np.asarray(cv2.add(self._product, self._rest, dtype=cv2.CV_8U), np.uint8)
 
-    def _gains(self, light: Values) -> npt.NDArray[np.int32]:
-        """Returns the gain of each value of a picture, in 1/4096."""
-        name = light.tobytes()
-        if name != self._of:
-            whole = light.astype(np.float64)
-            # Sums of whole numbers far below 2**53: exact, in whatever order they are added.
-            sums = self._rows @ whole[: WAVES * WAVES].reshape(WAVES, WAVES) @ self._columns.T
-            index = sums.astype(np.int32)
-            index += (1 << (_INDEX_SHIFT - 1)) + (_INDEX_ONE << _INDEX_SHIFT)
-            index >>= _INDEX_SHIFT
-            red, blue = (int(value) * (_INDEX_ONE // STEPS_IN_ONE) for value in light[-2:])
-            # Mostly all three colors have the same; what is beyond the table is its end.
-            gains = {offset: np.take(_GAINS, index + offset, mode="clip") for offset in {red, 0, blue}}
-            for channel, offset in enumerate((red, 0, blue)):
-                self._field[..., channel] = gains[offset]
-            self._of = name
-        return self._field
+    def _look_up(self, light: Values) -> None:
+        """Makes the gain of each value, and what is to be added to it: (pixel + DARKEST) * gain - DARKEST."""
+        whole = light.astype(np.float64)
+        # Sums of whole numbers far below 2**53: exact, in whatever order they are added.
+        sums = self._rows @ whole[: WAVES * WAVES].reshape(WAVES, WAVES) @ self._columns.T
+        index = sums.astype(np.int64)
+        index += (1 << (_INDEX_SHIFT - 1)) + (_INDEX_ONE << _INDEX_SHIFT)
+        index >>= _INDEX_SHIFT
+        red, blue = (int(value) * (_INDEX_ONE // STEPS_IN_ONE) for value in light[-2:])
+        for channel, offset in enumerate((red, 0, blue)):
+            # What is beyond the table is its end.
+            self._grid[..., channel] = np.take(_GAINS, index + offset, mode="clip")
+        height, width = self._gain.shape[:2]
+        size = (_GRID * self._grid.shape[1], _GRID * self._grid.shape[0])
+        # Between pixels of the grid lie eighths: the weights are 1/64, and the sums exact.
+        gain = cv2.resize(self._grid, size, interpolation=cv2.INTER_LINEAR)[:height, :width]
+        np.add(gain, _ROUNDED, out=self._gain)
+        np.floor(self._gain, out=self._gain)
+        self._gain *= 1 / (1 << _GAIN_BITS)
+        np.multiply(self._gain, DARKEST, out=self._rest)
+        self._rest += _ROUNDED / (1 << _GAIN_BITS) - DARKEST
 
 
 class Gains:
@@ -155,38 +170,76 @@ class LightMeter:
         still = ~cells.reshape(self._size[1], _CELL, self._size[0], _CELL).any((1, 3)).ravel()
         if still.sum() < LIGHT_VALUES:  # Things move nearly everywhere: what moves is then an outlier, or it is not.
             still[:] = True
-        rows, columns = waves(self._size[1]), waves(self._size[0])
-        basis = (rows[:, np.newaxis, :, np.newaxis] * columns[np.newaxis, :, np.newaxis, :]).reshape(len(still), -1)
-        self._places = np.flatnonzero(still)
-        self._basis = (basis[still] / WAVE_ONE**2).astype(np.float32)
-        self._even = np.ones(len(self._basis), np.float32)
+        # One color after the other.
+        self._places = np.flatnonzero(still) * 3 + np.arange(3)[:, np.newaxis]
         self._plate = self._logs(plate)
-        self._ridge = _RIDGE * len(self._basis) * np.eye(WAVES * WAVES, dtype=np.float32)
+        rows, columns = waves(self._size[1]), waves(self._size[0])
+        smooth = (rows[:, np.newaxis, :, np.newaxis] * columns[np.newaxis, :, np.newaxis, :]).reshape(len(still), -1)
+        # What a camera that shakes does to the cells is no light, and would be taken for some.
+        basis = np.concatenate([smooth[still] / WAVE_ONE**2, self._shakes(plate)], axis=1)
+        self._basis = basis.astype(np.float32)
+        self._ridge = np.diag(np.full(basis.shape[1], _RIDGE * len(basis), np.float32))
         self._solve = np.linalg.solve(self._basis.T @ self._basis + self._ridge, self._basis.T).astype(np.float32)
 
-    def __call__(self, view: Image) -> Values:
-        """Returns the light of a view, uint8 RGB of the plate's shape, as int8 of shape (LIGHT_VALUES,)."""
+    def __call__(self, view: Image, near: Values | None = None) -> Values:
+        """Returns the light of a view.
+
+        Args:
+            view: uint8 RGB of the plate's shape.
+            near: The light of the frame before. It is kept while none of its values is off by more than a step: light
+                that flickers between two steps costs bits, and a device that has to look up all gains anew time.
+
+        Returns:
+            int8 of shape (LIGHT_VALUES,).
+        """
         ratios = self._logs(view) - self._plate
-        gray = ratios @ _THIRDS
+        # No matrix products: a library that spreads them over threads takes longer than they do.
+        gray = np.einsum("cj->j", ratios)
+        gray *= _THIRD
         found = np.einsum("ij,j->i", self._solve, gray)
-        missed = gray - np.einsum("ij,j->i", self._basis, found)
-        weights = self._even
+        missed = gray - np.einsum("ji,i->j", self._basis, found)
+        np.abs(missed, out=missed)
         # Nearly always, least squares are enough.
-        if np.count_nonzero(np.abs(missed) > _FAR) > _FEW * len(gray):
-            for _ in range(_ROUNDS):
-                # Cauchy's weights: what is no light, a hand or a thing that was moved, counts little.
-                weights = 1 / (1 + np.square(missed / np.float32(_USUAL)))
-                weighed = self._basis * weights[:, np.newaxis]
-                found = np.linalg.solve(weighed.T @ self._basis + self._ridge, weighed.T @ gray)
-                missed = gray - self._basis @ found
+        if np.count_nonzero(missed > _FAR) <= _FEW * len(gray):
+            colors = np.einsum("cj->c", ratios) * (1 / len(gray))
+        else:
+            found, colors = self._without_outliers(ratios, gray, missed)
+        red, green, blue = colors.tolist()
+        values = [*found[: WAVES * WAVES].tolist(), red - green, blue - green]
         # The gray of a view is its three channels': green has no offset, so what it is off goes to all of them.
-        red, green, blue = (weights @ ratios - weights @ gray) / weights.sum()
-        values = np.empty(LIGHT_VALUES, np.float32)
-        values[:-2] = found
-        values[0] += green
-        values[-2:] = red - green, blue - green
-        return np.asarray(np.clip(np.rint(values * STEPS_IN_ONE), -_LIMIT, _LIMIT), np.int8)
+        values[0] += green - (red + green + blue) / 3
+        steps = [STEPS_IN_ONE * value for value in values]
+        if near is not None and all(abs(a - b) <= _KEPT for a, b in zip(steps, near.tolist(), strict=True)):
+            return near
+        return np.array([max(-_LIMIT, min(_LIMIT, round(one))) for one in steps], np.int8)
+
+    def _without_outliers(self, ratios: _Floats, gray: _Floats, missed: _Floats) -> tuple[_Floats, _Floats]:
+        """Returns coefficients, and the mean log-gain of each color, by Cauchy's weights.
+
+        What is no light, a hand or a thing that was moved, counts little.
+        """
+        basis = self._basis
+        for _ in range(_ROUNDS):
+            weights = 1 / (1 + np.square(missed / np.float32(_USUAL)))
+            weighed = basis * weights[:, np.newaxis]
+            found = np.linalg.solve(weighed.T @ basis + self._ridge, weighed.T @ gray)
+            missed = gray - basis @ found
+        return np.asarray(found, np.float32), np.asarray(ratios @ weights / weights.sum(), np.float32)
 
     def _logs(self, view: Image) -> _Floats:
-        small = cv2.resize(view, self._size, interpolation=cv2.INTER_AREA)
-        return np.asarray(cv2.LUT(small, LOGS), np.float32).reshape(-1, 3)[self._places]
+        """Returns the logarithms of the cells' means, float32 of shape (3, cells)."""
+        # Halving twice is faster than taking a quarter.
+        height, width = (side // 2 for side in view.shape[:2])
+        half = cv2.resize(view[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(half, self._size, interpolation=cv2.INTER_AREA)
+        return np.asarray(LOGS.take(small.reshape(-1).take(self._places)), np.float32)
+
+    def _shakes(self, plate: Image) -> _Floats:
+        """Returns what a pixel to the right and down does to the cells' gray, float32 of shape (cells, 2)."""
+        wide = np.asarray(cv2.copyMakeBorder(plate, 1, 1, 1, 1, cv2.BORDER_REPLICATE), np.uint8)
+        height, width = plate.shape[:2]
+        moved = [
+            self._logs(wide[1 + down : 1 + down + height, 1 + across : 1 + across + width])
+            for down, across in ((0, -1), (0, 1), (-1, 0), (1, 0))
+        ]
+        return np.stack([(moved[0] - moved[1]).mean(0) / 2, (moved[2] - moved[3]).mean(0) / 2], axis=1)

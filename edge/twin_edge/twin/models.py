@@ -99,7 +99,8 @@ class TwinModels:
         """Holds the latent of a state within what training has seen, in place: beyond it nothing drawn is known."""
         if self._reach is not None:
             latent = state[self.latent_start :]
-            np.clip(latent, self._reach[0], self._reach[1], out=latent)
+            np.maximum(latent, self._reach[0], out=latent)
+            np.minimum(latent, self._reach[1], out=latent)
         return state
 
     def _read(self, encoder: Encoder, view: Image, near: State | None) -> State:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_edge.images import Image
-from twin_edge.models.scene import LIGHT_VALUES, SHIFT_VALUES, WAVES
+from twin_edge.models.scene import SHIFT_VALUES, WAVES
 from twin_edge.twin.light import DARKEST, Gains, LightMeter, Relighter, Values, waves
 from twin_edge.twin.shift import ShiftMeter, shifted
 
@@ -77,25 +77,27 @@ class Sheet:
     """
 
     def __init__(self, plate: Image, labels: Labels, side: int) -> None:
-        self._boxes, self._side = boxes_of(labels), side
         height, width = labels.shape
-        count = len(self._boxes)
-        self._sheet: Image = np.zeros((count * side, side, 3), np.uint8)
+        boxes = boxes_of(labels)
+        self._sheet: Image = np.zeros((len(boxes) * side, side, 3), np.uint8)
+        self._relit = np.zeros(self._sheet.shape, np.float32)
+        parts = self._sheet.reshape(len(boxes), side, side, 3)
+        self._cuts = [(box, part, _interpolation(box, side)) for box, part in zip(boxes, parts, strict=True)]
         self._cut(plate)
-        self._plate = self._sheet.astype(np.float32)
         rows, columns = waves(height), waves(width)
-        places = [(_places(box.top, box.bottom, side), _places(box.left, box.right, side)) for box in self._boxes]
+        places = [(_places(box.top, box.bottom, side), _places(box.left, box.right, side)) for box in boxes]
         along = np.concatenate([np.repeat(_between(rows, down), side, axis=0) for down, _ in places])
         across = np.concatenate([np.tile(_between(columns, right), (side, 1)) for _, right in places])
         self._light = Gains(along, across)
-        masks = []
-        for number, box in enumerate(self._boxes, 1):
-            own = (box.of(labels) == number).astype(np.float32)
-            masks.append(_resized(own, side))
-        self._own = np.concatenate(masks)[..., np.newaxis]
-        self._others = (1 - self._own) * self._plate - self._own * np.float32(DARKEST) + np.float32(_HALF)
-        self._of = np.zeros(LIGHT_VALUES, np.int8).tobytes()
-        self._gains = np.broadcast_to(self._own, self._sheet.shape).copy()
+        own = [
+            cv2.resize((box.of(labels) == number).astype(np.float32), (side, side), interpolation=interpolation)
+            for number, (box, _, interpolation) in enumerate(self._cuts, 1)
+        ]
+        self._own = np.concatenate(own)[..., np.newaxis]
+        self._others = (1 - self._own) * self._sheet - self._own * np.float32(DARKEST)
+        self._of = b""
+        self._gains = np.zeros(self._sheet.shape, np.float32)
+        self._rest = np.zeros_like(self._gains)
 
     def __call__(self, view: Image, light: Values) -> Image:
         """Returns the sheet of a view, uint8 RGB of shape (parts * side, side, 3); the next call overwrites it.
@@ -107,19 +109,16 @@ class Sheet:
         self._cut(view)
         if light.tobytes() != self._of:
             self._of = light.tobytes()
-            self._gains = self._light.inverse(light).reshape(self._sheet.shape)
-            self._gains *= self._own
-        relit = self._sheet + np.float32(DARKEST)
-        relit *= self._gains
-        relit += self._others
-        np.clip(relit, 0, 255, out=relit)
-        self._sheet[:] = relit  # rounded by the half that is in `_others`
+            np.multiply(self._light.inverse(light).reshape(self._sheet.shape), self._own, out=self._gains)
+            np.multiply(self._gains, DARKEST, out=self._rest)
+            self._rest += self._others
+        cv2.multiply(self._sheet, self._gains, dst=self._relit, dtype=cv2.CV_32F)
+        cv2.add(self._relit, self._rest, dst=self._sheet, dtype=cv2.CV_8U)
         return self._sheet
 
     def _cut(self, view: Image) -> None:
-        for number, box in enumerate(self._boxes):
-            part = self._sheet[number * self._side : (number + 1) * self._side]
-            _resize(box.of(view), self._side, part)
+        for box, part, interpolation in self._cuts:
+            cv2.resize(box.of(view), part.shape[1::-1], dst=part, interpolation=interpolation)
 
 
 class PartsScene:
@@ -136,7 +135,9 @@ class PartsScene:
         self._pixels = pixels_of(labels)
         self._relight = Relighter(*labels.shape)
         self._canvas: Image = plate.copy()
-        self._flat = self._canvas.reshape(-1, 3)
+        # Four bytes to a pixel are put to their places as one number, three are not.
+        self._wide: Image = np.asarray(cv2.cvtColor(plate, cv2.COLOR_RGB2RGBA), np.uint8)
+        self._flat: npt.NDArray[np.uint32] = self._wide.reshape(-1).view(np.uint32)
         if side:
             moving = labels > 0
             self._sheet = Sheet(plate, labels, side)
@@ -154,17 +155,16 @@ class PartsScene:
             int8 of shape (SCENE_VALUES,), and uint8 RGB of shape (parts * side, side, 3).
         """
         shift = self._measure_shift(view, None if near is None else near[:SHIFT_VALUES])
-        return self._read(view, shift, self._measure_shift.base)
+        return self._read(self._measure_shift.straight, shift, None if near is None else near[SHIFT_VALUES:])
 
     def look_at(self, view: Image, shift: npt.NDArray[np.int8]) -> tuple[npt.NDArray[np.int8], Image]:
         """Does what `look` does where the camera's shift is known, int8 of shape (SHIFT_VALUES,)."""
-        return self._read(view, shift, shift)
+        return self._read(shifted(view, -shift), shift, None)
 
     def _read(
-        self, view: Image, shift: npt.NDArray[np.int8], back: npt.NDArray[np.int8]
+        self, straight: Image, shift: npt.NDArray[np.int8], near: npt.NDArray[np.int8] | None
     ) -> tuple[npt.NDArray[np.int8], Image]:
-        straight = shifted(view, -back)
-        light = self._measure_light(straight)
+        light = self._measure_light(straight, near)
         return np.concatenate([shift, light]), self._sheet(straight, light)
 
     def compose(self, drawn: Image, scene: npt.NDArray[np.int8]) -> Image:
@@ -177,7 +177,9 @@ class PartsScene:
         Returns:
             uint8 RGB of shape (height, width, 3).
         """
-        self._flat[self._pixels] = to_rgb(drawn)
+        colors = cv2.cvtColor(to_rgb(drawn)[np.newaxis], cv2.COLOR_RGB2RGBA)
+        self._flat[self._pixels] = colors.reshape(-1).view(np.uint32)
+        cv2.cvtColor(self._wide, cv2.COLOR_RGBA2RGB, dst=self._canvas)
         lit = self._relight(self._canvas, scene[SHIFT_VALUES:])
         moved = shifted(lit, scene[:SHIFT_VALUES])
         return moved.copy() if moved is self._canvas else moved
@@ -192,23 +194,14 @@ def to_rgb(drawn: Image) -> Image:
     Returns:
         uint8 of shape (n, 3).
     """
-    luma, orange, green = drawn.T.astype(np.int16)
-    orange -= _NONE
-    green -= _NONE
-    pixels = np.empty(drawn.shape, np.int16)
-    np.add(luma, green, out=pixels[:, 1])
-    luma -= green
-    np.add(luma, orange, out=pixels[:, 0])
-    np.subtract(luma, orange, out=pixels[:, 2])
-    np.clip(pixels, 0, 255, out=pixels)
-    return pixels.astype(np.uint8)
+    return np.asarray(cv2.transform(drawn[np.newaxis], _TO_RGB)[0], np.uint8)
 
 
 TO_YCOCG: Final = np.array([[0.25, 0.5, -0.25], [0.5, 0.0, 0.5], [0.25, -0.5, -0.25]], np.float32)
 """What one level of red, green and blue adds to luma, to the difference of orange and to that of green: the other way
 than `to_rgb`, float32 of shape (3, 3)."""
-_NONE: Final = 128
-_HALF: Final = 0.5
+_TO_RGB: Final = np.array([[1, 1, -1, 0], [1, 0, 1, -128], [1, -1, -1, 256]], np.float32)
+"""Whole numbers, so that nothing is rounded."""
 
 
 def _places(first: int, last: int, count: int) -> npt.NDArray[np.float64]:
@@ -222,13 +215,6 @@ def _between(values: npt.NDArray[np.float64], places: npt.NDArray[np.float64]) -
     return np.stack([np.interp(places, at, values[:, wave]) for wave in range(WAVES)], axis=1)
 
 
-def _resized(picture: npt.NDArray[np.float32], side: int) -> npt.NDArray[np.float32]:
-    result = np.empty((side, side), np.float32)
-    _resize(picture, side, result)
-    return result
-
-
-def _resize(picture: npt.NDArray[Any], side: int, out: npt.NDArray[Any]) -> None:
-    """Brings a picture to a square; where it is smaller than that, by interpolation."""
-    larger = min(picture.shape[:2]) >= side
-    cv2.resize(picture, (side, side), dst=out, interpolation=cv2.INTER_AREA if larger else cv2.INTER_LINEAR)
+def _interpolation(box: Box, side: int) -> int:
+    """Returns how a rectangle is brought to a square: where it is smaller than that, by interpolation."""
+    return cv2.INTER_AREA if min(box.height, box.width) >= side else cv2.INTER_LINEAR

@@ -5,6 +5,8 @@ the means of coarse cells and taken away before anything is compared. What is le
 thin needle is not averaged away; in coarse ones, so that many small differences count together; and as the mean of
 coarse cells, in which the grain and the sharp edges of a picture cancel and a wrong area stays. How sharp the view is,
 beside the rendering, is one number more: a blurred view differs less from a soft rendering than a sharp one does.
+
+Where the light of the view is part of the state, the rendering is in it already, and nothing is fitted.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ _LIMITS: Final = np.array((32.0, 12.8, 12.8, 16.0), np.float32)
 _LEAST_SPREAD: Final = np.float32(0.5)
 _TUNING: Final = np.float32(2.0)
 _SHARPNESS_FLOOR: Final = 1.0
-_SAME: Final = np.eye(3, dtype=np.float32)
+_NOTHING: Final = np.float32(0)
+_TERMS: Final = 4
+_DIAGONAL: Final = ((0, 1, 2), (0, 1, 2))
 
 Floats = npt.NDArray[np.float32]
 
@@ -59,29 +63,38 @@ class ResidualMeter:
         height: Rows of the view.
         width: Columns of the view.
         grid: Columns and rows of the fine grid; they divide width and height. That of `grid_of` when None.
+        lit: Whether renderings are in their view's light.
 
     Attributes:
         rows: Rows of the fine grid.
         columns: Columns of the fine grid.
     """
 
-    def __init__(self, height: int, width: int, grid: tuple[int, int] | None = None) -> None:
+    def __init__(self, height: int, width: int, grid: tuple[int, int] | None = None, *, lit: bool = False) -> None:
+        self._compare = self._as_it_is if lit else self._apart_from_light
         self._fine = grid or grid_of(height, width)
         self.columns, self.rows = self._fine
         down, across = coarse_grid(self.rows, self.columns)
         self._coarse = (across, down)
         shape = (height, width, 3)
-        self._rendering, self._difference, self._work = (np.zeros(shape, np.float32) for _ in range(3))
-        self._width = width
-        self._drawn_rows, self._work_rows = (buffer.reshape(height, -1) for buffer in (self._rendering, self._work))
+        self._seen, self._drawn = (np.zeros(shape, np.float32) for _ in range(2))
+        # Whole rows at once: three values at a time are slow.
+        self._drawn_rows = self._drawn.reshape(height, -1)
+        self._row: Floats = np.zeros((width, 3), np.float32)
         self._axes = np.stack(_axes(self._fine), axis=-1) / _UNIT
         coarse_x, coarse_y = _axes(self._coarse)
         cells = down * across
-        self._basis = np.ones((3, cells, 4), np.float32)
-        self._coarse_x, self._coarse_y = coarse_x.reshape(-1), coarse_y.reshape(-1)
+        # For each color what its light may change: gain, slopes and offset; and last what is there.
+        self._fit = np.ones((3, _TERMS + 1, cells), np.float32)
+        self._coarse_axes = np.stack([coarse_x, coarse_y]).reshape(2, -1)
         self._pixels = height * width * 3
         split = self.rows * self.columns
         self._parts = (slice(0, split), slice(split, split + cells), slice(split + cells, split + 2 * cells))
+        self._floors = np.full(split + 2 * cells, _FLOOR)
+        self._floors[self._parts[2]] = _SMOOTH_FLOOR
+        self._gain = np.zeros((3, 3), np.float32)
+        self._less = np.eye(3, 4, dtype=np.float32)
+        self._total = np.ones((1, 3), np.float32)
 
     @property
     def parts(self) -> tuple[slice, slice, slice]:
@@ -100,50 +113,74 @@ class ResidualMeter:
             row by row, fine and coarse; the same of the coarse cells' means; and the logarithm of the view's mean
             squared gradient beside the rendering's.
         """
-        drawn, apart, work = self._rendering, self._difference, self._work
-        np.copyto(drawn, rendering)
-        cv2.subtract(view, rendering, dst=apart, dtype=cv2.CV_32F)
-        drawn_cells = _shrunk(drawn, self._fine)
-        light = self._light(
-            _shrunk(apart, self._coarse),
-            _shrunk(drawn_cells, self._coarse),
-        )
-        # Whole rows at once: three values at a time are slow.
-        np.multiply(self._drawn_rows, np.tile(light[:, 0] / _UNIT, self._width), out=self._work_rows)
-        cv2.subtract(apart, work, dst=apart)
-        means = _shrunk(apart, self._fine)
-        cv2.multiply(apart, apart, dst=work)
-        squares = _shrunk(work, self._fine)
-        # Grain and edges within a cell stay what they are; the mean of the cell is corrected by offset and slopes.
-        squares -= means * means
-        slopes = _mixed(self._axes, np.ascontiguousarray(light[:, 1:3]))
-        slopes *= drawn_cells
-        means -= slopes
-        means = _mixed(means, np.concatenate([_SAME, -light[:, 3:]], axis=1))
-        squares += means * means
-        gain = 1 + float(light[:, 0].mean()) / float(_UNIT)
-        # More light makes all that is left larger as well.
-        total = np.full((1, 3), gain**-2, np.float32)
-        energies = _mixed(squares, total)
-        coarse = _shrunk(energies, self._coarse)
+        energies, means, gain = self._compare(view, rendering)
         smooth = _shrunk(means, self._coarse)
-        smooth_energies = _mixed(smooth * smooth, total)
+        smooth *= smooth
         fine_part, coarse_part, smooth_part = self._parts
         features = np.empty(smooth_part.stop + 1, np.float32)
-        features[fine_part] = np.maximum(energies, 0).reshape(-1) + _FLOOR
-        features[coarse_part] = np.maximum(coarse, 0).reshape(-1) + _FLOOR
-        features[smooth_part] = smooth_energies.reshape(-1) + _SMOOTH_FLOOR
-        np.sqrt(features[:-1], out=features[:-1])
-        np.sqrt(features[:-1], out=features[:-1])
+        cells = features[:-1]
+        cells[fine_part] = energies.reshape(-1)
+        cells[coarse_part] = _shrunk(energies, self._coarse).reshape(-1)
+        cells[smooth_part] = _mixed(smooth, self._total).reshape(-1)
+        np.maximum(cells, _NOTHING, out=cells)
+        cells += self._floors
+        np.sqrt(cells, out=cells)
+        np.sqrt(cells, out=cells)
         features[-1] = np.log(
             (self._gradient(view) / gain**2 + _SHARPNESS_FLOOR) / (self._gradient(rendering) + _SHARPNESS_FLOOR)
         )
         return features
 
+    def _as_it_is(self, view: Image, rendering: Image) -> tuple[Floats, Floats, float]:
+        """Returns energies and means of the fine cells, and a gain of 1; see `_apart_from_light`."""
+        apart = self._seen
+        cv2.subtract(view, rendering, dst=apart, dtype=cv2.CV_32F)
+        means = _shrunk(apart, self._fine)
+        cv2.multiply(apart, apart, dst=apart)
+        return _mixed(_shrunk(apart, self._fine), self._total), means, 1.0
+
+    def _apart_from_light(self, view: Image, rendering: Image) -> tuple[Floats, Floats, float]:
+        """Takes away what light makes of the difference.
+
+        Returns:
+            Mean squared difference of the fine cells, all colors together, float32 of shape (rows, columns); mean
+            difference of each color, of shape (rows, columns, 3); the light's gain.
+        """
+        seen, drawn = self._seen, self._drawn
+        np.copyto(seen, view)
+        np.copyto(drawn, rendering)
+        means, drawn_cells = _shrunk(seen, self._fine), _shrunk(drawn, self._fine)
+        means -= drawn_cells
+        light = self._light(_shrunk(means, self._coarse), _shrunk(drawn_cells, self._coarse))
+        gains = light[:, 0] * (1 / _UNIT)
+        self._row[:] = gains + 1
+        self._drawn_rows *= self._row.reshape(-1)
+        cv2.subtract(seen, drawn, dst=seen)
+        cv2.multiply(seen, seen, dst=seen)
+        squares = _shrunk(seen, self._fine)
+        self._gain[_DIAGONAL] = gains
+        means -= _mixed(drawn_cells, self._gain)
+        # Grain and edges within a cell stay what they are; the mean of the cell is corrected by offset and slopes.
+        squares -= means * means
+        drawn_cells *= _mixed(self._axes, np.ascontiguousarray(light[:, 1:3]))
+        means -= drawn_cells
+        self._less[:, 3] = -light[:, 3]
+        means = _mixed(means, self._less)
+        squares += means * means
+        gain = 1 + sum(gains.tolist()) / len(gains)
+        # More light makes all that is left larger as well.
+        self._total.fill(gain**-2)
+        return _mixed(squares, self._total), means, gain
+
     def _gradient(self, image: Image) -> float:
         """Returns the mean squared difference of neighboring values, levels squared."""
-        across = cv2.norm(image[:, 1:], image[:, :-1], cv2.NORM_L2SQR) if image.shape[1] > 1 else 0.0
-        down = cv2.norm(image[1:], image[:-1], cv2.NORM_L2SQR) if image.shape[0] > 1 else 0.0
+        row, colors = image.reshape(1, -1), image.shape[2]
+        # As one row that goes on from each end to the next beginning, which is then taken out again.
+        across = cv2.norm(row[:, colors:], row[:, :-colors], cv2.NORM_L2SQR)
+        down = 0.0
+        if len(image) > 1:
+            across -= cv2.norm(image[1:, :1], image[:-1, -1:], cv2.NORM_L2SQR)
+            down = cv2.norm(image[1:], image[:-1], cv2.NORM_L2SQR)
         return (across + down) / self._pixels
 
     def _light(self, apart: Floats, drawn: Floats) -> Floats:
@@ -153,23 +190,27 @@ class ResidualMeter:
             apart: Mean difference of the coarse cells, float32 of shape (rows, columns, 3).
             drawn: Mean of the rendering there.
         """
-        wanted = np.ascontiguousarray(apart.reshape(-1, 3).T)
-        basis = self._basis
-        np.divide(drawn.reshape(-1, 3).T, _UNIT, out=basis[..., 0])
-        np.multiply(basis[..., 0], self._coarse_x, out=basis[..., 1])
-        np.multiply(basis[..., 0], self._coarse_y, out=basis[..., 2])
-        turned = basis.transpose(0, 2, 1)
+        fit, wanted = self._fit, self._fit[:, _TERMS]
+        np.multiply(drawn.reshape(-1, 3).T, 1 / _UNIT, out=fit[:, 0])
+        np.multiply(fit[:, :1], self._coarse_axes, out=fit[:, 1:3])
+        wanted[:] = apart.reshape(-1, 3).T
+        cells = wanted.shape[1]
         # Cells that nothing but an object can have made so different say little of light, from the start.
-        middle = wanted.shape[1] // 2
-        left = wanted - np.partition(wanted, middle, axis=1)[:, middle : middle + 1]
-        found: Floats = np.zeros((3, 4), np.float32)
+        sorted_in_part = wanted.copy()
+        sorted_in_part.partition(cells // 2, axis=1)
+        light = np.zeros((3, _TERMS + 1), np.float32)
+        light[:, _TERMS - 1], light[:, _TERMS] = sorted_in_part[:, cells // 2], -1
         for _ in range(_ROUNDS):
-            size = np.abs(left)
-            spread = size.mean(1, keepdims=True) + _LEAST_SPREAD
-            weighted = turned / (1 + np.square(size / (_TUNING * spread)))[:, np.newaxis]
-            found = np.linalg.solve(weighted @ basis + _RIDGE, weighted @ wanted[..., np.newaxis])[..., 0]
-            left = wanted - (basis @ found[..., np.newaxis])[..., 0]
-        return np.clip(found, -_LIMITS, _LIMITS)
+            left = np.einsum("ki,kij->kj", light, fit)
+            np.abs(left, out=left)
+            spread = np.add.reduce(left, axis=1, keepdims=True)
+            left *= 1 / (_TUNING / cells * spread + _TUNING * _LEAST_SPREAD)
+            left *= left
+            left += 1
+            sums = (fit[:, :_TERMS] / left[:, np.newaxis]) @ fit.transpose(0, 2, 1)
+            light[:, :_TERMS] = np.linalg.solve(sums[..., :_TERMS] + _RIDGE, sums[..., _TERMS:])[..., 0]
+        found = light[:, :_TERMS]
+        return np.maximum(np.minimum(found, _LIMITS), -_LIMITS)
 
 
 def _shrunk(image: Floats, grid: tuple[int, int]) -> Floats:

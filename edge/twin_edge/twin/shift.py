@@ -4,20 +4,23 @@ Where nothing moves, the view is the plate, moved. At the start the gradients of
 pixel within reach; from then on the remainder is found in each frame by least squares (Lucas and Kanade, IJCAI 1981),
 together with the light, which is smooth. What a shift does to a pixel is taken from the plate moved half a pixel either
 way: the slope that a Sobel filter gives is a blurred one, and shifts came out a quarter too large. So a camera that
-shakes is followed, and one that was knocked is as well. Moving a picture is done in whole numbers, and so is the same
-everywhere.
+shakes is followed, and one that was knocked is as well. Moving a picture is done in whole numbers, along each row and
+then along each column, and so is the same everywhere; docs/rendering.md has it for other languages.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from twin_edge.images import Image
-from twin_edge.models.scene import SHIFT_VALUES, WAVES
+from twin_edge.models.scene import SHIFT_VALUES
 from twin_edge.twin.light import LOGS, WAVE_ONE, waves
 
 STEPS_IN_PIXEL: Final = 8
@@ -26,8 +29,6 @@ STEPS_IN_PIXEL: Final = 8
 _REACH: Final = 8
 _WEIGHT_BITS: Final = 7
 _LOBES: Final = 3
-_TAPS: Final = 7
-_WHITE: Final = 255
 _FAR: Final = 3
 """Steps from its base beyond which the camera may have been moved."""
 _TOO_FAR: Final = 5
@@ -38,8 +39,10 @@ _BETTER: Final = 0.02
 """Correlation that another place must gain over the plate's own."""
 _SEARCH_EVERY: Final = 150
 """Frames from one search to the next at least."""
-_CLIP: Final = 0.7
+_CLIP: Final = np.float32(0.7)
 """Log-luma by which a pixel may be off: what is further off is something else."""
+_TELLING: Final = 2048
+"""Pixels that are looked at in each frame at most, those with the steepest slopes."""
 _FLAT: Final = 1e-3
 
 Shift = npt.NDArray[np.int8]
@@ -63,6 +66,8 @@ def _kernels() -> npt.NDArray[np.int32]:
 
 
 _KERNELS: Final = _kernels()
+_UP: Final = 1 / (1 << (_WEIGHT_BITS + 1))
+"""What is half a level above a whole number is rounded up, on every processor."""
 
 
 def shifted(picture: Image, shift: Shift) -> Image:
@@ -75,25 +80,14 @@ def shifted(picture: Image, shift: Shift) -> Image:
     Returns:
         uint8 RGB of the same shape; the picture itself when nothing moves.
     """
-    across, down = (int(value) for value in shift)
-    if not across and not down:
-        return picture
-    right, from_left = divmod(-across, STEPS_IN_PIXEL)
-    below, from_top = divmod(-down, STEPS_IN_PIXEL)
-    if right not in {0, -1} or below not in {0, -1}:
-        picture = _by_pixels(picture, right, below)
-        right = below = 0
-    if not from_left and not from_top and not right and not below:
-        return picture
-    # Whole numbers below 2**24 throughout: exact in float32, in whatever order they are added.
-    kernels = _taps(right, from_left), _taps(below, from_top)
-    sums: _Floats = np.asarray(
-        cv2.sepFilter2D(picture, cv2.CV_32F, *kernels, borderType=cv2.BORDER_REPLICATE), np.float32
-    )
-    sums += np.float32(1 << (2 * _WEIGHT_BITS - 1))
-    sums *= np.float32(1 / (1 << (2 * _WEIGHT_BITS)))
-    np.clip(sums, 0, _WHITE, out=sums)
-    return sums.astype(np.uint8)  # cuts off what is behind the point
+    across, down = shift.tolist()
+    if across:
+        taps, anchor = _taps(across)
+        picture = _filtered(picture, taps, (anchor, 0))
+    if down:
+        taps, anchor = _taps(down)
+        picture = _filtered(picture, taps.T, (0, anchor))
+    return picture
 
 
 def without_edge(view: Image, rendering: Image, shift: Shift) -> Image:
@@ -107,7 +101,7 @@ def without_edge(view: Image, rendering: Image, shift: Shift) -> Image:
     Returns:
         The rendering itself for smaller shifts.
     """
-    across, down = (int(value) for value in shift)
+    across, down = shift.tolist()
     if max(abs(across), abs(down)) < STEPS_IN_PIXEL:
         return rendering
     result = rendering.copy()
@@ -120,20 +114,25 @@ def without_edge(view: Image, rendering: Image, shift: Shift) -> Image:
     return result
 
 
-def _by_pixels(picture: Image, right: int, below: int) -> Image:
-    rows, columns = (
-        np.clip(np.arange(size) + offset, 0, size - 1)
-        for size, offset in zip(picture.shape[:2], (below, right), strict=True)
+@lru_cache(maxsize=256)
+def _taps(steps: int) -> tuple[_Floats, int]:
+    """Returns the weights that move to the right by some steps, float32 of shape (1, n), and which is a pixel's own."""
+    whole, part = divmod(-steps, STEPS_IN_PIXEL)
+    if not part:
+        first, weights = whole, _KERNELS[part, _LOBES - 1 : _LOBES]
+    else:
+        first, weights = whole + 1 - _LOBES, _KERNELS[part]
+    start, end = min(first, 0), max(first + len(weights), 1)
+    taps = np.zeros((1, end - start), np.float32)
+    taps[0, first - start : first - start + len(weights)] = weights / (1 << _WEIGHT_BITS)
+    return taps, -start
+
+
+def _filtered(picture: Image, taps: _Floats, anchor: tuple[int, int]) -> Image:
+    # Whole numbers of 1/256, and less than 2**24 of them: exact in float32, in whatever order they are added.
+    return np.asarray(
+        cv2.filter2D(picture, cv2.CV_8U, taps, anchor=anchor, delta=_UP, borderType=cv2.BORDER_REPLICATE), np.uint8
     )
-    return np.asarray(picture[rows[:, np.newaxis], columns])
-
-
-def _taps(whole: int, part: int) -> npt.NDArray[np.float32]:
-    """Returns the kernel for an offset of -1 or 0 pixels and some eighths, around its middle, of shape (7,)."""
-    taps = np.zeros(_TAPS, np.float32)
-    first = _TAPS // 2 + whole - (_LOBES - 1)
-    taps[first : first + _KERNELS.shape[1]] = _KERNELS[part]
-    return taps
 
 
 class ShiftMeter:
@@ -145,16 +144,16 @@ class ShiftMeter:
 
     Attributes:
         base: Where the camera rests, in steps: views are brought back by it before anything is read off them.
+        straight: The latest view, brought back.
     """
 
     def __init__(self, plate: Image, moving: npt.NDArray[np.bool_]) -> None:
-        self._plate = _log_luma(plate)
-        self._slopes = _slopes(plate)
-        self._gradients = _gradients(self._plate)
+        self._gradients = _gradients(_log_luma(plate))
         self._still = _inner(~moving)
+        self._telling = None if self._says_nothing() else _choose(plate, self._still)
         self.base: Shift = np.zeros(SHIFT_VALUES, np.int8)
-        self._pull = self._least_squares()
-        self._far: list[npt.NDArray[np.float32]] = []
+        self.straight = plate
+        self._far: list[list[float]] = []
         self._since_search = _SEARCH_EVERY
 
     def __call__(self, view: Image, near: Shift | None) -> Shift:
@@ -165,18 +164,20 @@ class ShiftMeter:
             near: The shift of the frame before; None to look everywhere, if that has not been done lately: what is
                 strange for long, such as a hand, must not cost a search in every frame.
         """
-        if self._pull is None:
+        self.straight = view
+        if self._telling is None:
             return np.zeros(SHIFT_VALUES, np.int8)
         self._since_search += 1
         if near is None and self._since_search >= _SEARCH_EVERY:
             self._look_for(view)
-        now = self._from(self.base, view)
-        if np.abs(now - self.base).max() > _TOO_FAR:
-            now = self._from(_to_pixels(now), view)
+        self.straight = shifted(view, -self.base)
+        away = self._away(self._telling)
+        now = [rest + steps for rest, steps in zip(self.base.tolist(), away, strict=True)]
         # Only far from its base, and for long, does the camera rest elsewhere: bringing views back costs time.
-        self._far = [*self._far, now] if np.abs(now - self.base).max() > _FAR else []
+        self._far = [*self._far, now] if max(map(abs, away)) > _FAR else []
         if len(self._far) >= _LASTING:
-            self.base, self._far = _bounded(np.mean(self._far, axis=0)), []
+            self.base, self._far = _bounded([sum(steps) / _LASTING for steps in zip(*self._far, strict=True)]), []
+            self.straight = shifted(view, -self.base)
         return _bounded(now)
 
     def _look_for(self, view: Image) -> None:
@@ -186,21 +187,19 @@ class ShiftMeter:
             self.base, self._far = found, []
         self._since_search = 0
 
-    def _from(self, base: Shift, view: Image) -> npt.NDArray[np.float32]:
-        """Returns the shift of a view that is not far from a base, steps, float32 of shape (2,)."""
-        return np.asarray(base + self._remainder(shifted(view, -base)) * STEPS_IN_PIXEL, np.float32)
+    def _away(self, telling: _Telling) -> list[float]:
+        """Returns how far the view is from the base, steps across and down."""
+        luma = np.asarray(cv2.cvtColor(self.straight, cv2.COLOR_RGB2GRAY), np.uint8)
+        away = [STEPS_IN_PIXEL * pixels for pixels in telling(luma, 0, 0)]
+        if max(map(abs, away)) <= _TOO_FAR:
+            return away
+        whole = [round(steps / STEPS_IN_PIXEL) for steps in away]
+        return [STEPS_IN_PIXEL * (pixels + rest) for pixels, rest in zip(whole, telling(luma, *whole), strict=True)]
 
-    def _least_squares(self) -> npt.NDArray[np.float32] | None:
-        """Returns what the log-luma of each pixel says of the shift, of shape (2, pixels); None where nothing does."""
-        height, width = self._still.shape
-        rows, columns = waves(height), waves(width)
-        smooth = [np.outer(rows[:, i], columns[:, j]) / WAVE_ONE**2 for i in range(WAVES) for j in range(WAVES)]
-        known = np.stack([(one * self._still).ravel() for one in (*self._slopes, *smooth)]).astype(np.float64)
-        sums = known @ known.T
-        spread = np.linalg.eigvalsh(sums[:SHIFT_VALUES, :SHIFT_VALUES])
-        if spread[0] <= _FLAT * max(1.0, float(self._still.sum())):
-            return None
-        return np.asarray(-(np.linalg.pinv(sums) @ known)[:SHIFT_VALUES], np.float32)
+    def _says_nothing(self) -> bool:
+        """Returns whether the plate has nothing to hold on to, in one direction at least."""
+        sums = [[float((a * b * self._still).sum()) for a in self._gradients] for b in self._gradients]
+        return bool(np.linalg.eigvalsh(np.array(sums))[0] <= _FLAT * max(1.0, float(self._still.sum())))
 
     def _search(self, view: Image) -> Shift:
         """Returns the best shift of all whole ones within reach; none where the one there is does nearly as well."""
@@ -220,38 +219,78 @@ class ShiftMeter:
                     best, place = score, (across, down)
                 if not across and not down:
                     here = score
-        return _to_pixels(np.array(place) * float(STEPS_IN_PIXEL)) if best > here + _BETTER else np.zeros(2, np.int8)
-
-    def _remainder(self, view: Image) -> npt.NDArray[np.float32]:
-        """Returns how far the camera is from the base, pixels, float32 of shape (2,), at most two either way."""
-        difference = _log_luma(view) - self._plate
-        np.clip(difference, -_CLIP, _CLIP, out=difference)
-        assert self._pull is not None  # noqa: S101 - the callers ask only then
-        # No matrix product: a library that spreads it over threads takes longer than it does.
-        return np.asarray(np.clip(np.einsum("ij,j->i", self._pull, difference.ravel()), -2, 2), np.float32)
+        return _bounded([STEPS_IN_PIXEL * pixels for pixels in place] if best > here + _BETTER else (0, 0))
 
 
-def _to_pixels(steps: npt.NDArray[Any]) -> Shift:
-    return _bounded(np.rint(steps / STEPS_IN_PIXEL) * STEPS_IN_PIXEL)
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """The pixels of the plate that say most of a shift."""
+
+    places: npt.NDArray[np.int64]
+    """Where they are in the flattened picture, of shape (n,)."""
+    logs: _Floats
+    """Their log-luma, float32 of shape (n,)."""
+    pull: _Floats
+    """What a log-luma that is off by one says of the shift, pixels, float32 of shape (2, n)."""
+
+    def __call__(self, luma: npt.NDArray[np.uint8], across: int, down: int) -> list[float]:
+        """Returns how far a view is from so many whole pixels to the right and down, pixels, at most two either way.
+
+        Args:
+            luma: The view's, uint8 of shape (height, width).
+            across: Whole pixels to the right, at most two either way.
+            down: Whole pixels down, likewise.
+        """
+        places = self.places + (down * luma.shape[1] + across) if across or down else self.places
+        difference: _Floats = LOGS.take(luma.reshape(-1).take(places))
+        difference -= self.logs
+        np.maximum(difference, -_CLIP, out=difference)
+        np.minimum(difference, _CLIP, out=difference)
+        # So few numbers are not spread over threads, which would take longer than the product does.
+        return [max(-2.0, min(2.0, pixels)) for pixels in (self.pull @ difference).tolist()]
 
 
-def _bounded(steps: npt.NDArray[Any]) -> Shift:
-    return np.asarray(np.clip(np.rint(steps), -_REACH * STEPS_IN_PIXEL, _REACH * STEPS_IN_PIXEL), np.int8)
+def _choose(plate: Image, still: _Floats) -> _Telling:
+    """Returns the pixels that say most of a shift.
+
+    Args:
+        plate: uint8 RGB of shape (height, width, 3).
+        still: 1 where nothing moves and the border is out of reach, else 0, float32 of shape (height, width).
+    """
+    luma = _log_luma(plate).ravel()
+    slopes = _slopes(plate)
+    # Noise is the same in levels, not in logarithms: what is dark says less.
+    visible = np.exp(luma) * still.ravel()
+    kth = max(0, len(luma) - _TELLING // 2)
+    steepest = [np.argpartition(np.abs(one) * visible, kth)[kth:] for one in slopes]
+    places = np.unique(np.concatenate(steepest))
+    places = places[visible[places] > 0]
+    known = np.concatenate([slopes[:, places], _smooth(places, still.shape)]).astype(np.float64)
+    pull = (np.linalg.pinv(known @ known.T) @ known)[:SHIFT_VALUES]
+    return _Telling(places, luma[places], np.asarray(pull, np.float32))
+
+
+def _smooth(places: npt.NDArray[np.int64], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Returns what a smooth change of light does to the log-luma of some pixels, of shape (WAVES**2, n)."""
+    rows, columns = (waves(side)[at].T for side, at in zip(shape, np.divmod(places, shape[1]), strict=True))
+    return np.asarray((rows[:, np.newaxis] * columns / WAVE_ONE**2).reshape(-1, len(places)), np.float64)
+
+
+def _slopes(plate: Image) -> _Floats:
+    """Returns how much each pixel's log-luma rises when the picture is moved by a pixel: to the right, and down."""
+    half = np.array(((STEPS_IN_PIXEL // 2, 0), (0, STEPS_IN_PIXEL // 2)), np.int8)
+    rises = [_log_luma(shifted(plate, step)) - _log_luma(shifted(plate, -step)) for step in half]
+    return np.asarray(rises, np.float32).reshape(SHIFT_VALUES, -1)
+
+
+def _bounded(steps: Sequence[float]) -> Shift:
+    most = _REACH * STEPS_IN_PIXEL
+    return np.array([max(-most, min(most, round(one))) for one in steps], np.int8)
 
 
 def _log_luma(picture: Image) -> _Floats:
     gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     return np.asarray(cv2.LUT(gray, LOGS), np.float32)
-
-
-def _slopes(plate: Image) -> tuple[_Floats, _Floats]:
-    """Returns by how much each pixel's log-luma falls when the picture is moved by a pixel: to the right, and down."""
-    half = STEPS_IN_PIXEL // 2
-    across, down = (
-        _log_luma(shifted(plate, np.array(step, np.int8))) - _log_luma(shifted(plate, -np.array(step, np.int8)))
-        for step in ((-half, 0), (0, -half))
-    )
-    return across, down
 
 
 def _gradients(luma: _Floats) -> tuple[_Floats, _Floats]:

@@ -69,7 +69,7 @@ class Twin:
         manifest = bundle.manifest
         spec = manifest.view
         self.make_view = Viewer(spec)
-        self.measure_gap = GapMeter(manifest.gap, spec.height, spec.width)
+        self.measure_gap = GapMeter(manifest.gap, spec.height, spec.width, lit=manifest.parts is not None)
         known = bundle.known()
         self._known = None if known is None else KnownStates(known, np.array(manifest.gap.state_limits, np.float32))
         self._models = TwinModels(

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from machines import SIZE, draw_machine, machine_views
+from twin_converters.known import MOST_KNOWN
 from twin_converters.run import Run
 from twin_edge.bundle import Bundle, seal
-from twin_edge.bundle.archive import MANIFEST, PARTS, packed_zip
+from twin_edge.bundle.archive import KNOWN, MANIFEST, PARTS, packed_zip
 from twin_edge.errors import BundleError, IntegrityError
 from twin_edge.models import installed_runtimes, load_runtime
 from twin_edge.models.scene import SCENE_VALUES, SHIFT_NAMES
@@ -104,6 +105,36 @@ def test_a_map_that_does_not_fit_is_refused(bundle: Bundle, change: str) -> None
     members = {**bundle.members, PARTS: content}
     with pytest.raises(IntegrityError):
         seal(bundle.manifest, members)
+
+
+@pytest.mark.parametrize("content", [b"\0" * 13, b"\0" * 12 * 1025])
+def test_known_states_that_do_not_fit_are_refused(bundle: Bundle, content: bytes) -> None:
+    assert bundle.manifest.state.latent == 12
+    with pytest.raises(IntegrityError, match="states of training"):
+        seal(bundle.manifest, {**bundle.members, KNOWN: content})
+
+
+def test_a_bundle_without_known_states_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(IntegrityError, match="other members"):
+        seal(bundle.manifest, {name: data for name, data in bundle.members.items() if name != KNOWN})
+
+
+def test_a_part_that_is_drawn_well_from_a_state_it_never_had_is_strange(parts_path: Path, bundle: Bundle) -> None:
+    twin, near, normal, strange = Twin(bundle), None, [], []
+    known = bundle.known()
+    assert known is not None
+    assert 1 <= len(known) <= MOST_KNOWN
+    low, high = (np.array(one, np.int8) for one in (bundle.manifest.state.low, bundle.manifest.state.high))
+    for view in Run.open(parts_path.parents[1] / "runs" / "machine").test[:60]:
+        near = twin.encode(view, near)
+        normal.append(twin.compare(view, twin.render(near), near).score)
+        away = near.copy()
+        away[SCENE_VALUES:] = np.where(away[SCENE_VALUES:] > 0, low, high)
+        drawn = twin.render(away)
+        # View and rendering are the same: only the state says that something is off.
+        strange.append(twin.compare(drawn, drawn, away).score)
+    assert np.median(normal) < 0.9
+    assert np.mean(np.array(strange) > 0.99) > 0.9
 
 
 def test_parts_and_pose_exclude_each_other(bundle: Bundle) -> None:

@@ -330,9 +330,9 @@ def _head(before: Position | None, now: Position, count: int) -> list[tuple[int,
 
 def _estimate(differences: Ints, profile: Profile) -> npt.NDArray[np.float64]:
     """Returns about how many bits differences from what is expected would take, by row."""
-    sizes = np.abs(differences[:, profile.sent]) / (profile.steps[profile.sent] / 2)
-    bits: npt.NDArray[np.float64] = np.log2(sizes + 1.0).sum(1)
-    return bits
+    sizes = np.abs(differences) * profile.sharpness
+    sizes += 1.0
+    return np.asarray(np.log2(sizes, out=sizes).sum(1), np.float64)
 
 
 def _steps(numbers: Numbers) -> list[tuple[int, int]]:

@@ -111,6 +111,8 @@ class Profile:
         self._offsets: Ints = (means << WEIGHT_BITS) - self.weights * means + ROUND
         self._sent_steps = self.steps[self.sent]
         self._half_steps = self._sent_steps >> 1
+        self.sharpness = np.divide(2.0, self.steps, where=self.steps > 0, out=np.zeros(len(steps)))
+        """One over half a step, 0 for what is not sent, float64 of shape (length,)."""
         self._all_sent = len(self.sent) == tables.length
         self.indices = [[row[j] for j in self.sent] for row in chosen.tables[kind]]
 
@@ -154,11 +156,12 @@ class Profile:
         if not self._all_sent:
             differences = differences[self.sent]
         ratios = (differences * _RATIO_ONE + self._half_steps) // self._sent_steps
-        far = ratios[(ratios > _FARTHEST) | (ratios < -_FARTHEST)].size
+        sixteenths = ratios.tolist()
+        far = sixteenths and (max(sixteenths) > _FARTHEST or min(sixteenths) < -_FARTHEST)
         if far:
-            ratios = np.clip(ratios, -_FARTHEST, _FARTHEST)
+            sixteenths = [max(-_FARTHEST, min(_FARTHEST, ratio)) for ratio in sixteenths]
         # The innermost loop of a device; `rans.Decoder.counts` is that of a subscriber, and keeps the same activity.
-        for ratio, choices_in in zip(ratios.tolist(), self._choices, strict=True):
+        for ratio, choices_in in zip(sixteenths, self._choices, strict=True):
             context = classes[activity]
             contexts.append(context)
             activity -= activity >> FADING
@@ -188,20 +191,10 @@ class Profile:
     @cached_property
     def _slots(self) -> list[list[tuple[tuple[int, int], ...]]]:
         """Start and number of the slots of each number of steps, by value and context."""
-        tables = self.tables
-        by_table = []
-        for starts, frequencies in zip(tables.starts, tables.frequencies, strict=True):
-            *steps, escape = zip(starts, frequencies, strict=True)
-            by_table.append(_by_steps(steps, escape))
-        return self._by_value(by_table)
+        return self._by_value(self.tables.spans)
 
     def _by_value(self, by_table: Sequence[_Entry]) -> list[list[_Entry]]:
         return [[by_table[row[place]] for row in self.indices] for place in range(len(self.sent))]
-
-
-def _by_steps(entries: Sequence[_Entry], escape: _Entry) -> tuple[_Entry, ...]:
-    """Returns the entries of symbols so that n steps, below zero too, are at index n, and the escape at `_ESCAPED`."""
-    return (*entries[LARGEST:], escape, *entries[:LARGEST])
 
 
 class Profiles:

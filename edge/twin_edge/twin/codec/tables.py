@@ -114,6 +114,18 @@ class CodecTables:
         return tuple(tables)
 
     @cached_property
+    def spans(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """For each table, start and number of the slots of n steps at index n, below zero too, and of the escape.
+
+        The escape is at `LARGEST + 1`. Only encoders need them.
+        """
+        tables = []
+        for starts, frequencies in zip(self.starts, self.frequencies, strict=True):
+            *steps, escape = zip(starts, frequencies, strict=True)
+            tables.append((*steps[LARGEST:], escape, *steps[:LARGEST]))
+        return tuple(tables)
+
+    @cached_property
     def costs(self) -> tuple[tuple[float, ...], ...]:
         """For each table, the bits of each symbol; only encoders need them."""
         return tuple(tuple(float(n) for n in -np.log2(np.array(table) / TOTAL)) for table in self.frequencies)

@@ -58,6 +58,20 @@ def test_what_is_the_same_leaves_the_floor_only() -> None:
     assert found[-1] == pytest.approx(0, abs=1e-6)
 
 
+def test_of_what_is_lit_alike_nothing_is_taken_for_light() -> None:
+    """Where no light is found, both ways give the same; where there is one, it is a difference."""
+    view = views(1, 12)[0]
+    view[20:30, 20:24] = 255
+    lit, unlit = ResidualMeter(SIZE, SIZE, lit=True), ResidualMeter(SIZE, SIZE)
+    parts = lit.parts
+    plain = np.square(view.astype(float) - RENDERING).sum(-1)
+    fine = plain.reshape(lit.rows, SIZE // lit.rows, lit.columns, SIZE // lit.columns).mean((1, 3))
+    np.testing.assert_allclose(lit(view, RENDERING)[parts[0]], (fine.ravel() + 4) ** 0.25, rtol=1e-4)
+    np.testing.assert_allclose(lit(view, RENDERING)[parts[0]], unlit(view, RENDERING)[parts[0]], rtol=0.1)
+    darker = (RENDERING * 0.9).astype(np.uint8)
+    assert lit(darker, RENDERING)[parts[1]].mean() > 2 * unlit(darker, RENDERING)[parts[1]].mean()
+
+
 def test_a_difference_stands_in_its_cell() -> None:
     view = RENDERING.copy()
     view[10:12, 20:22] += 40

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -107,3 +108,24 @@ def test_colors_come_back():
     colors = np.array([(0, 0, 0), (255, 255, 255), (200, 50, 20), (3, 250, 130)], np.float32)
     drawn = np.rint(colors @ TO_YCOCG + (0, 128, 128)).astype(np.uint8)
     assert np.abs(to_rgb(drawn).astype(int) - colors).max() <= 2
+
+
+def test_colors_are_the_same_in_whole_numbers():
+    """What a subscriber in another language would do, see docs/rendering.md: the same to the bit."""
+    steps = np.arange(0, 256, 5)
+    luma, orange, green = (axis.ravel() for axis in np.meshgrid(steps, steps, steps))
+    expected = np.stack([luma + orange - green, luma + green - 128, luma - orange - green + 256], axis=1)
+    drawn = np.stack([luma, orange, green], axis=1).astype(np.uint8)
+    np.testing.assert_array_equal(to_rgb(drawn), np.clip(expected, 0, 255))
+
+
+def test_a_rendering_is_the_same_without_vector_instructions(plate, labels):
+    rng = np.random.default_rng(7)
+    drawn = rng.integers(0, 256, (np.count_nonzero(labels), 3), np.uint8)
+    values = rng.integers(-30, 30, SCENE_VALUES).astype(np.int8)
+    rendered = PartsScene(plate, labels, 0).compose(drawn, values)
+    cv2.setUseOptimized(False)
+    try:
+        np.testing.assert_array_equal(PartsScene(plate, labels, 0).compose(drawn, values), rendered)
+    finally:
+        cv2.setUseOptimized(True)

@@ -1,0 +1,54 @@
+"""States that travel with a bundle are near all others of training, and what is far from them is strange."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from twin_converters.known import MOST_KNOWN, chosen, limits_of
+from twin_edge.twin.known import KnownStates
+
+PARTS = 2
+
+
+def circle(count: int, seed: int) -> np.ndarray:
+    """Returns latents of two parts, each on a circle of its own, int8 of shape (count, 4)."""
+    angles = np.random.default_rng(seed).uniform(0, 2 * np.pi, (count, PARTS))
+    points = np.stack([80 * np.cos(angles), 80 * np.sin(angles)], axis=-1).reshape(count, -1)
+    return np.rint(points + np.random.default_rng(seed + 1).normal(0, 1, points.shape)).astype(np.int8)
+
+
+def test_all_of_training_is_near_what_is_chosen() -> None:
+    latents = circle(1500, 1)
+    known = chosen(latents, PARTS)
+    assert known.shape == (MOST_KNOWN, 4)
+    measure = KnownStates(known, np.ones(PARTS, np.float32))
+    assert max(measure(latent).max() for latent in latents) < 6
+
+
+@given(hnp.arrays(np.int8, st.tuples(st.integers(1, 40), st.just(6))))
+@settings(max_examples=40, deadline=None)
+def test_what_is_chosen_was_there(latents: np.ndarray) -> None:
+    known = chosen(latents, 3)
+    for part in range(3):
+        own = {tuple(row) for row in latents[:, 2 * part : 2 * part + 2].tolist()}
+        assert {tuple(row) for row in known[:, 2 * part : 2 * part + 2].tolist()} <= own
+
+
+def test_a_state_off_the_circle_is_strange_in_its_part_alone() -> None:
+    known = chosen(circle(1500, 1), PARTS)
+    limits = limits_of(known, [circle(60, seed) for seed in (5, 6, 7, 8)], PARTS)
+    measure = KnownStates(known, limits)
+    assert np.mean([measure(latent).max() > 1 for latent in circle(300, 9)]) < 0.05
+    centre = circle(1, 10)[0]
+    centre[2:] = 0
+    first, second = measure(centre)
+    assert first < 1 < second
+
+
+def test_a_part_that_always_was_as_it_is_may_be_a_little_off() -> None:
+    still = np.full((100, 2), 7, np.int8)
+    limits = limits_of(chosen(still, 1), [still[:30]] * 4, 1)
+    assert KnownStates(chosen(still, 1), limits)(np.array((12, 2), np.int8)).max() < 1
