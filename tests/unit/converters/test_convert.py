@@ -184,6 +184,7 @@ def test_runtimes_that_differ_fail_the_gate() -> None:
             residuals,
             residuals,
             states,
+            states,
             np.ones(1),
             states,
             image,
