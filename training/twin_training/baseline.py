@@ -32,7 +32,7 @@ _MASK_AXES: Final = (0.30, 0.375)
 _CRITERIA: Final = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 1e-3)
 _BLUR: Final = 1.0
 _CHUNK: Final = 200
-_VALUES_AT_ONCE: Final = 8192
+_VALUES_AT_ONCE: Final = 4096
 _LIMIT: Final = 127
 _ROOM: Final = 1.1
 
@@ -101,7 +101,8 @@ class RegisteredPca:
         basis = np.empty((len(across), aligned.shape[1]), np.float32)
         for part, centered in self._centered(aligned):
             basis[:, part] = across @ centered
-        self._basis: _Floats = basis / (np.linalg.norm(basis, axis=1, keepdims=True) + np.float32(1e-9))
+        basis /= np.sqrt(np.einsum("ij,ij->i", basis, basis))[:, np.newaxis] + np.float32(1e-9)
+        self._basis: _Floats = basis
         energies = np.maximum(values[np.argsort(values)[::-1]], 0) / len(sample)
         self._left_over = energies.sum() - np.cumsum(energies)
         first = sum(centered @ self._basis[:1, part].T for part, centered in self._centered(aligned))

@@ -48,7 +48,6 @@ _TWO_SHARE: Final = 0.4
 _BOTH_MOVE: Final = 1.5
 _LEAST_SHOWN: Final = 0.7
 _LIMIT: Final = 127
-_COVERED: Final = 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,10 +272,7 @@ def stage_of(start: Start, views: Views) -> Stage | None:
     """
     if start.scene is None or not isinstance(start.targets, Canvases):
         return None
-    # A row of all views at a time: where each is covered takes as much memory as the coverage itself.
-    rows = start.targets.coverage.swapaxes(0, 1)
-    often = np.stack([(row > _COVERED).mean(0, dtype=np.float64) > _HALF for row in rows])
-    core = np.where(often, np.uint8(255), np.uint8(0))
+    core = np.where(start.targets.often, np.uint8(255), np.uint8(0))
     return Stage(start.scene.plate, core, start.scene.pose, follow(views, start.states, start.scene.pose))
 
 

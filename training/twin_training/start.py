@@ -79,7 +79,8 @@ class Start:
     mean: linear.Floats
     """What to draw where all features are 0, -1 to 1, float32 of shape (size, size, channels)."""
     basis: linear.Floats
-    """What one unit of each feature adds, float32 of shape (features, size, size, channels)."""
+    """What one unit of each feature adds, float32 of shape (features, size, size, channels); none of it in a trainer,
+    whose networks have it."""
     scene: Scene | None
     """What there is beside the latent; None for a fixed subject."""
     drawing: Perceptron | None = None

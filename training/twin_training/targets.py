@@ -20,6 +20,7 @@ from twin_training.scene import Masks, coverage, seen_parts, subject_core, warp_
 _MOST_KEPT: Final = 600 << 20
 """Bytes of canvases and plates that are kept: making them anew takes a quarter of a training step."""
 _VIEWS_AT_ONCE: Final = 128
+_HALF: Final = 127
 
 Rows = npt.NDArray[np.int64]
 """Rows of training views, int64 of shape (n,)."""
@@ -71,33 +72,38 @@ class Canvases:
         most_kept: Bytes that canvases and plates may take for being kept.
 
     Attributes:
-        coverage: The coverage that the generator is to learn, uint8 of shape (n, size, size).
+        often: Where the subject is in most of the views, bool of shape (size, size).
     """
 
     def __init__(self, views: Views, poses: Sequence[Pose], plate: Image, most_kept: int = _MOST_KEPT) -> None:
         self._views, self._poses, self._plate = views, list(poses), plate
-        core = subject_core(self._moved, len(views))
-        self.coverage: Masks = np.empty(views.shape[:3], np.uint8)
-        self._seen = np.empty((len(views), -(-self._plate[..., 0].size // 8)), np.uint8)  # a bit for each pixel
+        self._core = subject_core(self._moved, len(views))
+        self._coverage: Masks | None = np.empty(views.shape[:3], np.uint8)
+        self._seen = np.empty((len(views), -(-plate[..., 0].size // 8)), np.uint8)  # a bit for each pixel
         kept = 2 * views.nbytes <= most_kept
         self._canvases: Views | None = np.empty_like(views) if kept else None
         self._plates: Views | None = np.empty_like(views) if kept else None
+        covered = np.zeros(plate.shape[:2], np.int64)
         for first in range(0, len(views), _VIEWS_AT_ONCE):
             part = slice(first, first + _VIEWS_AT_ONCE)
             canvases, plates = self._moved(np.arange(len(views))[part])
-            self.coverage[part] = coverage(canvases, plates, core)
+            found = coverage(canvases, plates, self._core)
+            covered += (found > _HALF).sum(0)
+            self._coverage[part] = found
             seen = seen_parts(len(plate), self._poses[part])
             self._seen[part] = np.packbits(seen.reshape(len(seen), -1) > 0, axis=1)
             if self._canvases is not None and self._plates is not None:
                 self._canvases[part], self._plates[part] = canvases, plates
+        self.often = np.asarray(2 * covered > len(views))
 
     def pictures(self, rows: Rows) -> npt.NDArray[np.uint8]:
         """Returns canvases with their coverage, uint8 of shape (n, size, size, 4)."""
         pictures = np.empty((len(rows), *self._plate.shape[:2], 4), np.uint8)
-        pictures[..., 3] = self.coverage[rows]
         for first in range(0, len(rows), _VIEWS_AT_ONCE):
             part = rows[first : first + _VIEWS_AT_ONCE]
-            pictures[first : first + len(part), ..., :3] = self._shown(part)
+            shown = self._shown(part)
+            pictures[first : first + len(part), ..., :3] = shown
+            pictures[first : first + len(part), ..., 3] = self._covered(part, shown)
         return pictures
 
     def seen(self, rows: Rows) -> Masks | None:
@@ -105,7 +111,7 @@ class Canvases:
         bits = np.unpackbits(self._seen[rows], axis=1, count=self._plate[..., 0].size)
         return np.asarray(bits.reshape(-1, *self._plate.shape[:2]) * np.uint8(255))
 
-    def plates(self, rows: Rows) -> Views | None:
+    def plates(self, rows: Rows) -> Views:
         """Returns the plate under each canvas, uint8 RGB of shape (n, size, size, 3)."""
         if self._plates is not None:
             return np.asarray(self._plates[rows])
@@ -113,12 +119,18 @@ class Canvases:
 
     def forget(self) -> None:
         """Lets go of what can be made anew."""
-        self._canvases = self._plates = None
+        self._canvases = self._plates = self._coverage = None
 
     def _shown(self, rows: Rows) -> Views:
         if self._canvases is not None:
             return np.asarray(self._canvases[rows])
         return warp_to_canvas(self._views[rows], self._poses_of(rows))
+
+    def _covered(self, rows: Rows, canvases: Views) -> Masks:
+        if self._coverage is not None:
+            return np.asarray(self._coverage[rows])
+        plates = self.plates(rows)
+        return coverage(canvases, plates, self._core)
 
     def _moved(self, rows: Rows) -> tuple[Views, Views]:
         poses = self._poses_of(rows)

@@ -81,6 +81,8 @@ class Trainer(TrainingLoop):
         self.generator = build_generator(model)
         self.discriminator = build_discriminator(model)
         set_start(self.encoder, self.generator, self.start, model)
+        # The networks have it now; of large views it is a hundred megabytes.
+        self.start = replace(self.start, basis=self.start.basis[:0].copy())
         give_back()
         some = self.start.crops[:: max(1, len(views) // _CALIBRATION)]
         self._some_crops = (some / 255).astype(np.float32).reshape(len(some), -1)

@@ -67,7 +67,7 @@ def test_what_is_always_hidden_is_taken_from_the_empty_scene() -> None:
 def test_coverage_is_the_disc_and_not_the_corners() -> None:
     seen = views()
     plate = learn_plate(seen, POSES)
-    coverage = Canvases(seen, POSES, plate).coverage
+    coverage = Canvases(seen, POSES, plate).pictures(np.arange(len(POSES)))[..., 3]
     assert coverage.shape == (len(POSES), SIZE, SIZE)
     inside = disc(Pose())
     assert coverage[:, inside].min() > 200
