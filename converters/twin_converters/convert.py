@@ -190,7 +190,7 @@ def _gap(run: Run, measured: Measured, blocks: Blocks, known: npt.NDArray[np.int
     if known is not None:
         latents = measured.validation_states[kept][:, -known.shape[1] :]
         parts = [latents[labels[kept] == block] for block in np.unique(labels[kept])]
-        limits = limits_of(known, parts, _count(run))
+        limits = limits_of(known, parts, measured.elsewhere_states[:, run.latent_start :], _count(run))
         measure = KnownStates(known, limits)
         strangeness = np.array([measure(latent).max() for latent in latents], np.float32)
     return calibrate(

@@ -7,14 +7,23 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from twin_edge.models.scene import LIGHT_VALUES
 from twin_edge.twin.calibration import rarely
 from twin_edge.twin.known import Floats, KnownStates
+from twin_edge.twin.light import Relighter
+from twin_edge.twin.shift import shifted
 
 MOST_KNOWN: Final = 192
 """Most states of a part that a bundle carries."""
 _LEAST_LIMIT: Final = 12.0
 """int8 steps: a third of the deviation of a latent value. A lamp that was always exactly on or off is still itself when
 light and camera make a little of it."""
+_SHIFT: Final = np.array((28, -20), np.int8)
+_DARKER: Final = -41
+"""Log-gain in light's steps: 15 % less."""
+_SETTLING: Final = 12
+"""Views until the camera's place is known to a part of a pixel."""
+_MOST: Final = 0.95
 
 
 def chosen(latents: npt.NDArray[np.int8], parts: int) -> npt.NDArray[np.int8]:
@@ -38,15 +47,32 @@ def chosen(latents: npt.NDArray[np.int8], parts: int) -> npt.NDArray[np.int8]:
     return np.concatenate(columns, axis=1).astype(np.int8)
 
 
-def limits_of(known: npt.NDArray[np.int8], blocks: list[npt.NDArray[np.int8]], parts: int) -> Floats:
+def on_another_day(views: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Returns what views are with 15 % less light and the camera moved by three pixels and a half.
+
+    Args:
+        views: uint8 RGB of shape (n, height, width, 3).
+    """
+    light = np.zeros(LIGHT_VALUES, np.int8)
+    light[0] = _DARKER
+    relight = Relighter(*views.shape[1:3])
+    return np.stack([shifted(relight(view, light), _SHIFT) for view in views])
+
+
+def limits_of(
+    known: npt.NDArray[np.int8], blocks: list[npt.NDArray[np.int8]], elsewhere: npt.NDArray[np.int8], parts: int
+) -> Floats:
     """Returns from what distance on a part is strange, int8 steps, float32 of shape (parts,).
 
     Args:
         known: What the bundle carries.
         blocks: Latents of views that training has not seen, int8 of shape (frames, latent) for each block.
+        elsewhere: Latents of training views as they would be on another day, one after the other, int8 of shape
+            (n, latent): what light and camera make of a part is not strange either.
         parts: How many parts share the latent evenly.
     """
     measure = KnownStates(known, np.ones(parts, np.float32))
     apart = [np.stack([measure(latent) for latent in block]) for block in blocks]
     found = [rarely([block[:, part] for block in apart]) for part in range(parts)]
-    return np.maximum(np.array(found, np.float32), _LEAST_LIMIT)
+    moved = np.stack([measure(latent) for latent in elsewhere[min(_SETTLING, len(elsewhere) - 1) :]])
+    return np.maximum(np.maximum(np.array(found, np.float32), np.quantile(moved, _MOST, axis=0)), _LEAST_LIMIT)

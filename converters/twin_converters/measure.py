@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_converters.codec_tables import sensitivity
+from twin_converters.known import on_another_day
 from twin_edge.errors import ConversionError
 from twin_edge.models import Quantization, RuntimeName, load_runtime
 from twin_edge.models.pose import PoseSpec
@@ -45,6 +46,8 @@ class Measured:
     """The same on the calibration views, which are of the training part."""
     calibration_states: npt.NDArray[np.int8]
     """States of the calibration views, int8 of shape (n, state length)."""
+    elsewhere_states: npt.NDArray[np.int8]
+    """Of a scene of parts those of the calibration views on another day, see `known`; else the same again."""
     validation_states: npt.NDArray[np.int8]
     """States of the validation views, int8 of shape (n, state length)."""
     validation_errors: npt.NDArray[np.float64]
@@ -183,10 +186,10 @@ def main(folder: Path, runtime_name: RuntimeName) -> None:
         parts = _parts(folder, saved, (material.test.shape[1], material.test.shape[2]))
     models = TwinModels(parts, runtime)
 
-    def follow(views: Views, cuts: Sequence[int] = (0,)) -> npt.NDArray[np.int8]:
+    def follow(views: Views, cuts: Sequence[int] = (0,), by: TwinModels = models) -> npt.NDArray[np.int8]:
         states: list[npt.NDArray[np.int8]] = []
         for row, view in enumerate(views):
-            states.append(models.encode(view, None if row in cuts else states[-1]))
+            states.append(by.encode(view, None if row in cuts else states[-1]))
         return np.stack(states)
 
     def draw(states: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
@@ -201,6 +204,9 @@ def main(folder: Path, runtime_name: RuntimeName) -> None:
     validation_states = follow(validation, material.validation_cuts)
     validated = draw(validation_states)
     calibration_states = follow(calibration, range(len(calibration)))
+    elsewhere_states = calibration_states
+    if parts.labels is not None:  # By models that have not been anywhere else.
+        elsewhere_states = follow(on_another_day(calibration), by=TwinModels(parts, runtime))
     states = follow(material.test, material.test_cuts)
     renderings = draw(states[material.test_rows])
     # As the self-test reads it: at the pose, or the shift, that stands in the state.
@@ -212,6 +218,7 @@ def main(folder: Path, runtime_name: RuntimeName) -> None:
         validation_residuals=residuals(validation, validated),
         calibration_residuals=residuals(calibration, draw(calibration_states)),
         calibration_states=calibration_states,
+        elsewhere_states=elsewhere_states,
         validation_states=validation_states,
         validation_errors=np.array(
             [np.square(a.astype(np.float64) - b).mean() for a, b in zip(validation, validated, strict=True)]

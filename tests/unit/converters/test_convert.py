@@ -185,6 +185,7 @@ def test_runtimes_that_differ_fail_the_gate() -> None:
             residuals,
             states,
             states,
+            states,
             np.ones(1),
             states,
             image,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from twin_converters.known import MOST_KNOWN, chosen, limits_of
+from twin_converters.known import MOST_KNOWN, chosen, limits_of, on_another_day
 from twin_edge.twin.known import KnownStates
 
 PARTS = 2
@@ -39,7 +39,7 @@ def test_what_is_chosen_was_there(latents: np.ndarray) -> None:
 
 def test_a_state_off_the_circle_is_strange_in_its_part_alone() -> None:
     known = chosen(circle(1500, 1), PARTS)
-    limits = limits_of(known, [circle(60, seed) for seed in (5, 6, 7, 8)], PARTS)
+    limits = limits_of(known, [circle(60, seed) for seed in (5, 6, 7, 8)], circle(60, 11), PARTS)
     measure = KnownStates(known, limits)
     assert np.mean([measure(latent).max() > 1 for latent in circle(300, 9)]) < 0.05
     centre = circle(1, 10)[0]
@@ -48,7 +48,18 @@ def test_a_state_off_the_circle_is_strange_in_its_part_alone() -> None:
     assert first < 1 < second
 
 
+def test_what_another_day_makes_of_a_part_is_not_strange() -> None:
+    known, blocks = chosen(circle(1500, 1), PARTS), [circle(60, seed) for seed in (5, 6, 7, 8)]
+    elsewhere = circle(200, 12)
+    elsewhere[:, :2] //= 2
+    limits = limits_of(known, blocks, elsewhere, PARTS)
+    assert limits[0] > 30
+    assert limits[1] < 20
+    views = np.full((2, 16, 16, 3), 100, np.uint8)
+    assert on_another_day(views).mean() == 84  # (100 + 8) exp(-41 / 256) - 8
+
+
 def test_a_part_that_always_was_as_it_is_may_be_a_little_off() -> None:
     still = np.full((100, 2), 7, np.int8)
-    limits = limits_of(chosen(still, 1), [still[:30]] * 4, 1)
+    limits = limits_of(chosen(still, 1), [still[:30]] * 4, still, 1)
     assert KnownStates(chosen(still, 1), limits)(np.array((12, 2), np.int8)).max() < 1
