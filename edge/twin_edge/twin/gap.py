@@ -68,7 +68,7 @@ class GapMeter:
         self._quantiles = np.asarray(calibration.quantiles)
         self._ranks = np.linspace(0, NORMAL_SHARE, len(self._quantiles))
 
-    def __call__(self, view: Image, rendering: Image, strangeness: float = 0.0) -> Gap:
+    def __call__(self, view: Image, rendering: Image, strangeness: float = 0.0, ease: float = 1.0) -> Gap:
         """Compares a view with its rendering.
 
         Args:
@@ -76,10 +76,12 @@ class GapMeter:
             rendering: uint8 RGB of the same shape.
             strangeness: How far the state is from all that training has seen, in what is rare, see
                 `twin_edge.twin.known`.
+            ease: What everything is divided by before it is compared with normal frames, at least 1: see
+                `twin_edge.twin.shift.ease_of`.
         """
         standardized = self._norm.standardize(self._residual(view, rendering))
-        raw = max(float(self._norm.raw(standardized).max()), strangeness)
-        return Gap(self._rank(raw), raw, self._map(standardized))
+        raw = max(float(self._norm.raw(standardized).max()), strangeness) / ease
+        return Gap(self._rank(raw), raw, self._map(standardized) / np.float32(ease))
 
     def _map(self, standardized: Floats) -> Floats:
         fine, coarse, smooth = (standardized[part] for part in self._residual.parts)

@@ -10,6 +10,7 @@ then along each column, and so is the same everywhere; docs/rendering.md has it 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,6 +40,10 @@ _BETTER: Final = 0.02
 """Correlation that another place must gain over the plate's own."""
 _SEARCH_EVERY: Final = 150
 """Frames from one search to the next at least."""
+_MOST_EASE: Final = 0.5
+"""Measured on another day of a filmed machine: one frame in a hundred is above 0.99 then, as on the first."""
+_SHAKES, _WHOLLY = 0.5, 1.5
+"""Pixels that shaking makes, and pixels more at which a camera is wholly elsewhere."""
 _CLIP: Final = np.float32(0.7)
 """Log-luma by which a pixel may be off: what is further off is something else."""
 _TELLING: Final = 2048
@@ -112,6 +117,20 @@ def without_edge(view: Image, rendering: Image, shift: Shift) -> Image:
         if steps:
             result[place] = view[place]
     return result
+
+
+def ease_of(shift: Shift) -> float:
+    """Returns by what a gap is to be divided because the camera was moved: 1 to 1.5.
+
+    A moved camera has other edges in its pixels than the plate, however well it is followed, and a part that is cut off
+    by the frame is read less well: what is normal there was never measured. Half a pixel is what shaking does, and is
+    in what was.
+
+    Args:
+        shift: 1/8 pixels, int8 of shape (2,).
+    """
+    pixels = math.hypot(*shift.tolist()) / STEPS_IN_PIXEL
+    return 1 + _MOST_EASE * min(1.0, max(0.0, (pixels - _SHAKES) / _WHOLLY))
 
 
 @lru_cache(maxsize=256)

@@ -19,7 +19,7 @@ from twin_edge.preprocess.view import Viewer
 from twin_edge.twin.gap import Gap, GapMeter
 from twin_edge.twin.known import KnownStates
 from twin_edge.twin.models import TwinModels, TwinParts
-from twin_edge.twin.shift import without_edge
+from twin_edge.twin.shift import ease_of, without_edge
 
 STATE_TOLERANCE: Final = 2
 """Most steps by which a golden state may differ on another runtime or processor."""
@@ -131,12 +131,14 @@ class Twin:
             rendering: uint8 RGB of the same shape.
             state: What was rendered. A part whose state is far from all that it was in training is strange, however
                 well it is drawn; and where a camera was moved, what came in at the edge is nothing that the twin can
-                know, and does not count. The pictures alone count when None.
+                know, and does not count, and the rest is looked at with some leniency. The pictures alone count when
+                None.
         """
         if state is None or self._known is None:
             return self.measure_gap(view, rendering)
         strangeness = float(self._known(state[SCENE_VALUES:]).max())
-        return self.measure_gap(view, without_edge(view, rendering, state[:SHIFT_VALUES]), strangeness)
+        shift = state[:SHIFT_VALUES]
+        return self.measure_gap(view, without_edge(view, rendering, shift), strangeness, ease_of(shift))
 
     def self_test(self) -> SelfTest:
         """Runs the golden samples.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from twin_edge.twin.light import Relighter
-from twin_edge.twin.shift import STEPS_IN_PIXEL, ShiftMeter, shifted, without_edge
+from twin_edge.twin.shift import STEPS_IN_PIXEL, ShiftMeter, ease_of, shifted, without_edge
 
 SIZE = 96
 
@@ -159,6 +159,11 @@ def test_a_search_is_not_made_in_every_frame(plate, monkeypatch):
     for _ in range(160):
         meter(plate, None)
     assert len(searches) == 2
+
+
+def test_a_moved_camera_is_looked_at_with_leniency_and_a_shaking_one_is_not():
+    assert ease_of(steps(0, 0)) == ease_of(steps(3, -2)) == 1
+    assert 1 < ease_of(steps(8, 0)) < ease_of(steps(8, 8)) < ease_of(steps(28, -17)) == ease_of(steps(-64, 64)) == 1.5
 
 
 def test_what_comes_in_at_the_edge_does_not_count(plate):
