@@ -19,6 +19,11 @@ _MOST_SAMPLES: Final = 600
 _COMPONENTS: Final = 96
 _NOVEL: Final = 2.5
 """A block is novel from this many times the usual error on."""
+_MOST_Z: Final = 2.75
+"""And from so many deviations of the logarithms on: where every block is unlike the next, as a person's are, the hard
+ones are what is to come, and to calibrate without them would be to promise too much."""
+_DEVIATIONS: Final = 1.4826
+"""Standard deviations of a normal distribution to a median absolute deviation."""
 _LEAST_KEPT: Final = 0.5
 _LEAST_BLOCKS: Final = 3
 _LEAST_FRAMES: Final = 40
@@ -30,9 +35,10 @@ _Floats = npt.NDArray[np.float32]
 def novel_blocks(views: Views, parts: Split) -> tuple[int, ...]:
     """Returns the numbers of the blocks that are novel, the most novel first.
 
-    Principal components of the training part are to explain each block as well as the others; the median of a block's
-    frames counts, so that a moment is none. The last block stays held out whatever it shows: it is as far from training
-    as the test is. So do half of the blocks, three of them and 40 frames at least.
+    Principal components of the training part are to explain each block as well as the others: the median of a block's
+    frames counts, so that a moment is none, and the robust z-score of its logarithm among the blocks. The last block
+    stays held out whatever it shows: it is as far from training as the test is. So do half of the blocks, three of them
+    and 40 frames at least.
 
     Args:
         views: The whole recording, uint8 RGB of shape (n, size, size, 3).
@@ -47,7 +53,9 @@ def novel_blocks(views: Views, parts: Split) -> tuple[int, ...]:
         block = _small(views, np.arange(start, end)) - mean
         missed = np.square(block).sum(1) - np.square(block @ basis.T).sum(1)
         errors.append(float(np.median(missed)))
-    usual = max(float(np.median(errors)), 1e-6)
+    usual = float(np.median(np.log(np.maximum(errors, 1e-6))))
+    apart = np.log(np.maximum(errors, 1e-6)) - usual
+    least = max(float(np.log(_NOVEL)), _MOST_Z * _DEVIATIONS * float(np.median(np.abs(apart))))
     order = [int(number) for number in np.argsort(errors)[::-1] if number < len(errors) - 1]
     found: list[int] = []
     frames = sum(end - start for start, end in parts.validation)
@@ -55,11 +63,7 @@ def novel_blocks(views: Views, parts: Split) -> tuple[int, ...]:
         start, end = parts.validation[number]
         left = len(errors) - len(found) - 1
         frames -= end - start
-        if (
-            errors[number] < _NOVEL * usual
-            or left < max(_LEAST_BLOCKS, _LEAST_KEPT * len(errors))
-            or frames < _LEAST_FRAMES
-        ):
+        if apart[number] < least or left < max(_LEAST_BLOCKS, _LEAST_KEPT * len(errors)) or frames < _LEAST_FRAMES:
             break
         found.append(number)
     return tuple(found)

@@ -40,6 +40,15 @@ def test_the_last_block_stays_held_out():
     assert novel_blocks(views, parts) == ()
 
 
+def test_where_every_block_is_unlike_the_next_none_is_novel():
+    """As of a person: the hard blocks are what is to come."""
+    views, parts = recording(())
+    for number, (start, end) in enumerate(parts.validation):
+        size = 1 + number * number
+        views[start:end, 16:31, 1 : 1 + min(size, 30)] = 215
+    assert novel_blocks(views, parts) == ()
+
+
 def test_half_of_the_blocks_stay():
     views, parts = recording((0, 1, 2))
     count = len(parts.validation)
