@@ -20,6 +20,7 @@ from rich.table import Table
 from twin_edge.bundle import Bundle
 from twin_edge.cameras.rig import FAULT_NAMES, Fault, Rig, RigConfig
 from twin_edge.files import write_atomic
+from twin_edge.models.networks import State
 from twin_edge.twin import Twin
 
 FPS = 30
@@ -31,11 +32,13 @@ IN_A_ROW = 3
 
 def scores_of(twin: Twin, rig: Rig, frames: int) -> list[float]:
     """Returns the gap of consecutive frames."""
-    scores = []
+    scores: list[float] = []
+    state: State | None = None
     for _ in range(frames):
         rig.step()
         view = twin.make_view(rig.draw())
-        scores.append(twin.compare(view, twin.render(twin.encode(view))).score)
+        state = twin.encode(view, state)
+        scores.append(twin.compare(view, twin.render(state), state).score)
     return scores
 
 

@@ -107,7 +107,7 @@ def record(bundle: Bundle, camera_uri: str, count: int, path: Path) -> npt.NDArr
             time_us = begin_us + seq * 1_000_000 // FPS
             sender.put(state, seq, time_us, seq / FPS)
             if seq % FPS == FPS - 1:
-                gap = twin.compare(view, twin.render(state)).score
+                gap = twin.compare(view, twin.render(state), state).score
                 report = StateReport(
                     time_us // 1000,
                     seq,

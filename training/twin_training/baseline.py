@@ -104,7 +104,8 @@ class RegisteredPca:
         basis /= np.sqrt(np.einsum("ij,ij->i", basis, basis))[:, np.newaxis] + np.float32(1e-9)
         self._basis: _Floats = basis
         energies = np.maximum(values[np.argsort(values)[::-1]], 0) / len(sample)
-        self._left_over = energies.sum() - np.cumsum(energies)
+        # The last of them is nothing, and rounding may make it less.
+        self._left_over = np.maximum(energies.sum() - np.cumsum(energies), 0)
         first = sum(centered @ self._basis[:1, part].T for part, centered in self._centered(aligned))
         self._largest = float(np.abs(first).max())
 

@@ -98,6 +98,7 @@ def train_candidates(
         trainer.finish()
         validation = job.dataset.validation
         held = evaluate(trainer, validation, trainer.encode(validation, job.dataset.validation_cuts))
+        trainer.release()  # Once, whether or not it stays: what comes is drawn with what is left of it.
         tried = _best_kept([*tried, Candidate(recipe, trainer, held["psnr_db"], tuple(history))])
         del trainer
         give_back()
@@ -112,12 +113,9 @@ def best_of(tried: Sequence[Candidate]) -> Candidate:
 
 
 def _best_kept(tried: list[Candidate]) -> list[Candidate]:
-    """Returns the candidates with the networks of the best one only, and that one with what it is used for."""
+    """Returns the candidates with the networks of the best one only."""
     best = best_of(tried)
-    kept = [one if one is best else replace(one, trainer=None) for one in tried]
-    if best.trainer is not None:
-        best.trainer.release()
-    return kept
+    return [one if one is best else replace(one, trainer=None) for one in tried]
 
 
 def _next(choices: Sequence[Recipe], tried: Sequence[Candidate], dataset: Dataset) -> Recipe | None:

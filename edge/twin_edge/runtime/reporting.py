@@ -16,6 +16,7 @@ _FRAMES: Final = 8
 _STRANGE_FRAMES: Final = 5
 _CALM_S: Final = 1.0
 _RESTLESS: Final = 0.25
+_LEAST_CALM: Final = 8
 _GAP_AT_LATEST_S: Final = 0.2
 
 REPORT_EVERY_S: Final = 1.0
@@ -74,8 +75,8 @@ class SyncJudge:
     """Decides whether reality is where the twin is, with hysteresis.
 
     Out of sync once 5 of the last 8 measured frames have a gap of 0.99 or more (some 0.2 s at 30 frames per second,
-    5 s at one per second); in sync again after a second in which less than a quarter of them had 0.95 or more. Of
-    normal frames one in twenty has: a second without any would be the rarer the faster the camera is.
+    5 s at one per second); in sync again after a second, of eight frames at least, in which less than a quarter had
+    0.95 or more. Of normal frames one in twenty has: a second without any would be the rarer the faster the camera is.
     """
 
     def __init__(self) -> None:
@@ -105,12 +106,12 @@ class SyncJudge:
             self._second.clear()
             self._out_since_s = own_s
         self._second.append((own_s, gap >= IN_SYNC_GAP))
-        while self._second[0][0] <= own_s - _CALM_S:
+        while self._second[0][0] <= own_s - _CALM_S and len(self._second) > _LEAST_CALM:
             self._second.popleft()
         if self._in_sync:
             self._in_sync = sum(self._strange) < _STRANGE_FRAMES
             self._out_since_s = own_s
-        elif own_s - self._out_since_s >= _CALM_S and not self._is_restless():
+        elif own_s - self._out_since_s >= _CALM_S and len(self._second) >= _LEAST_CALM and not self._is_restless():
             self._in_sync = True
             self._strange.clear()
         return self._in_sync

@@ -68,14 +68,14 @@ class GapMeter:
         self._quantiles = np.asarray(calibration.quantiles)
         self._ranks = np.linspace(0, NORMAL_SHARE, len(self._quantiles))
 
-    def __call__(self, view: Image, rendering: Image, strangeness: float = 0.0, ease: float = 1.0) -> Gap:
+    def __call__(self, view: Image, rendering: Image, strangeness: float = -np.inf, ease: float = 1.0) -> Gap:
         """Compares a view with its rendering.
 
         Args:
             view: uint8 RGB of shape (height, width, 3).
             rendering: uint8 RGB of the same shape.
             strangeness: How far the state is from all that training has seen, in what is rare, see
-                `twin_edge.twin.known`.
+                `twin_edge.twin.known`; minus infinity where that is not known.
             ease: What everything is divided by before it is compared with normal frames, at least 1: see
                 `twin_edge.twin.shift.ease_of`.
         """

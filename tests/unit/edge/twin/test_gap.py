@@ -93,6 +93,10 @@ def test_normal_frames_spread_over_the_whole_range(meter: GapMeter) -> None:
     assert 0.001 < np.mean(shares) < 0.03
 
 
+def test_ranks_go_down_to_0(meter: GapMeter) -> None:
+    assert min(meter(view, RENDERING).score for view in views(300, 61)) < 0.02
+
+
 def test_a_kind_of_score_with_a_long_tail_does_not_hide_the_others() -> None:
     """Sharpness that is hardly ever off, and then far, set the limit of all: a disc on a face stayed below it."""
     seen = views(400, 31)

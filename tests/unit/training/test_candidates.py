@@ -1,0 +1,48 @@
+"""Candidates: one that is not better than the one before costs nothing but its time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from machines import RECIPE, machine_views
+from twin_training import candidates
+from twin_training.candidates import Job, train_candidates
+from twin_training.recipe import load_recipe
+from twin_training.recordings import record
+from twin_training.run_folder import RunFolder
+
+pytestmark = pytest.mark.training
+
+
+@pytest.mark.parametrize("worse", [0, 1])
+def test_the_better_one_is_kept_whichever_came_first(tmp_path: Path, monkeypatch, worse: int) -> None:
+    import moving_subject
+
+    subject, file = tmp_path / "machine.avi", tmp_path / "machine.toml"
+    moving_subject.write_video(subject, machine_views(300))
+    file.write_text(RECIPE)
+    recipe = load_recipe(str(file))
+    recipe = replace(recipe, train=replace(recipe.train, steps=20))
+    dataset = record(str(subject), recipe)
+    figures = iter([20.0, 20.0])
+    given = []
+
+    def measured(*_arguments: object) -> dict[str, float]:
+        given.append(next(figures) + (5.0 if len(given) != worse else 0.0))
+        return {"psnr_db": given[-1], "ssim": 0.9}
+
+    monkeypatch.setattr(candidates, "evaluate", measured)
+    monkeypatch.setattr(
+        candidates, "_next", lambda choices, tried, _data: choices[len(tried)] if len(tried) < 2 else None
+    )
+    job = Job(RunFolder(tmp_path / "run"), dataset, 0.0, *[lambda *_: None] * 3, lambda: False)
+    tried, stopped_at = train_candidates([recipe, recipe], job, resume=False)
+    assert stopped_at is None
+    assert [one.psnr_db for one in tried] == given
+    assert [one.trainer is not None for one in tried] == [worse == 1, worse == 0]
+    best = tried[1 - worse].trainer
+    assert best is not None
+    assert best.render(best.encode(dataset.test[:3])).shape == dataset.test[:3].shape
