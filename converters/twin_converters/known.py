@@ -48,7 +48,7 @@ def chosen(latents: npt.NDArray[np.int8], parts: int) -> npt.NDArray[np.int8]:
 
 
 def on_another_day(views: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Returns what views are with 15 % less light and the camera moved by three pixels and a half.
+    """Returns what views are with 15 % less light and the camera moved by four pixels.
 
     Args:
         views: uint8 RGB of shape (n, height, width, 3).

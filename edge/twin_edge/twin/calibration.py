@@ -47,10 +47,10 @@ def calibrate(
     """Learns what is normal from residuals of normal frames.
 
     Mean and deviation come from unseen frames and from trained ones, which show the subject wherever it goes: a few
-    unseen blocks alone would find every other place strange. The ranks come from the unseen frames, every block
-    counting alike. By statistics that have seen a block its scores are a little low; by those of the other blocks alone
-    one that is unlike the rest sets the limit, and on a face a disc before it stays below. So the one counts for most
-    and the other for some of it (docs/adr/0013-calibration.md).
+    unseen blocks alone would find every other place strange. The ranks come from the unseen blocks, and the trained
+    frames as one block more, all counting alike. By statistics that have seen a block its scores are a little low; by
+    those of the other blocks alone one that is unlike the rest sets the limit, and on a face a disc before it stays
+    below. So the one counts for most and the other for some of it (docs/adr/0013-calibration.md).
 
     Args:
         residuals: Residuals of frames that training has not seen, in time order, float32 of shape (frames, residuals),

@@ -41,7 +41,8 @@ class Gap:
     in one frame of a hundred."""
     cells: npt.NDArray[np.float32]
     """Where: the standardized residual of each fine cell, at the larger of both cell sizes, in standard deviations,
-    float32 of shape (rows, columns). Above `GapCalibration.cell_limit` a cell is not normal."""
+    less where the camera was moved (`ease_of`), float32 of shape (rows, columns). Above `GapCalibration.cell_limit` a
+    cell is not normal."""
 
 
 class GapMeter:
