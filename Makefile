@@ -21,7 +21,7 @@ help: ## Show this help
 	@echo
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12 | sed 's/^/  make /'
 	@echo
-	@echo "  Variables: NAME=rig  SUBJECT=rig (a video, images:FOLDER or a camera URI)  RECIPE=rig|face|quick|digits|FILE.toml"
+	@echo "  Variables: NAME=rig  SUBJECT=rig (a video, images:FOLDER or a camera URI)  RECIPE=parts|face|linear|rig|quick|digits|FILE.toml"
 	@echo "              SIZE=small|standard|large (64, 128 or 256 pixels)  FORCE=1 replaces a run and a bundle that are there"
 	@echo "  Example:   make train convert SUBJECT=me.mp4 NAME=me"
 

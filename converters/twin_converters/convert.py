@@ -358,5 +358,5 @@ def _pictures(test: Views, float_renderings: Views, main: Measured) -> dict[str,
         "view": test[rows],
         "float": float_renderings[rows],
         "int8": main.renderings[rows],
-        "difference": np.clip(difference * 8, 0, 255).astype(np.uint8),
+        "float - int8, x8": np.clip(difference * 8, 0, 255).astype(np.uint8),
     }
