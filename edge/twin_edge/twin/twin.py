@@ -70,7 +70,7 @@ class Twin:
         spec = manifest.view
         self.make_view = Viewer(spec)
         self.measure_gap = GapMeter(manifest.gap, spec.height, spec.width, lit=manifest.parts is not None)
-        known = bundle.known()
+        known = bundle.known() if encodes else None  # Who only renders compares nothing.
         self._known = None if known is None else KnownStates(known, np.array(manifest.gap.state_limits, np.float32))
         self._models = TwinModels(
             TwinParts(
