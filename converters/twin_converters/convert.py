@@ -200,6 +200,7 @@ def _gap(run: Run, measured: Measured, blocks: Blocks, known: npt.NDArray[np.int
         meter,
         limits,
         strangeness,
+        ahead=1 + run.ahead_error / max(float(np.median(measured.validation_errors[kept])), 1.0),
     )
 
 

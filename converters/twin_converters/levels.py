@@ -77,7 +77,14 @@ def code(tables: CodecTables, level: int, held: Held) -> tuple[States, float]:
 
 
 def fit_levels(
-    sequences: Sequence[Recorded], importance: Reals, mse: float, held: Held, render: Render, *, places: int = 0
+    sequences: Sequence[Recorded],
+    importance: Reals,
+    mse: float,
+    held: Held,
+    render: Render,
+    *,
+    places: int = 0,
+    ahead: float = 0.0,
 ) -> CodecTables:
     """Fits tables whose levels cost what they are for.
 
@@ -91,24 +98,27 @@ def fit_levels(
         held: Frames to measure on, 150 at most.
         render: Renders states.
         places: See `codec_tables.fit`.
+        ahead: By how much frames to come have a larger squared error than those: they are what a loss is of.
 
     Raises:
         ConversionError: There are too few states, or the runtime fails.
     """
-    tables = fit(sequences, importance, mse, places=places)
+    tables = fit(sequences, importance, mse + ahead, places=places)
     raw = _error(held.views, render(held.states))
-    search = _Search(tables, held, render, raw, importance)
+    search = _Search(tables, held, render, raw, ahead, importance)
     search.run(_ROUNDS)
-    tables = refit(sequences, importance, mse, search.tables)
-    search = _Search(tables, held, render, raw, importance)
+    tables = refit(sequences, importance, mse + ahead, search.tables)
+    search = _Search(tables, held, render, raw, ahead, importance)
     search.tighten(_LAST_ROUNDS)
     return _distinct(search.tables)
 
 
 class _Search:
-    def __init__(self, tables: CodecTables, held: Held, render: Render, raw: float, importance: Reals) -> None:
+    def __init__(
+        self, tables: CodecTables, held: Held, render: Render, raw: float, ahead: float, importance: Reals
+    ) -> None:
         self.tables = tables
-        self._held, self._render, self._raw = held, render, raw
+        self._held, self._render, self._raw, self._ahead = held, render, raw, ahead
         self._importance = importance
         self._scales: list[list[float]] = [[1.0] for _ in tables.levels]
         self._losses: list[list[float]] = [[] for _ in tables.levels]
@@ -147,7 +157,8 @@ class _Search:
         renderings = self._render(np.concatenate(coded))
         levels = []
         for number, (level, drawn) in enumerate(zip(self.tables.levels, np.split(renderings, len(coded)), strict=True)):
-            loss = 10 * float(np.log10(_error(self._held.views, drawn) / self._raw))
+            error = _error(self._held.views, drawn)
+            loss = 10 * float(np.log10((error + self._ahead) / (self._raw + self._ahead)))
             self._losses[number].append(max(loss, _LEAST_LOSS_DB))
             levels.append(replace(level, loss_db=round(min(max(loss, 0.0), 100.0), 3)))
         self.tables = replace(self.tables, levels=tuple(levels))

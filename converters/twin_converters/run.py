@@ -64,6 +64,9 @@ class Run:
     """Standard deviation of the latent values that the generator was trained on as its prior."""
     pose: PoseSpec | None
     """How poses stand in states; None for a fixed subject."""
+    ahead_error: float
+    """By how much the squared error of what comes after the recording is larger than that of the validation blocks,
+    0-255 squared, at least 0."""
     plate: npt.NDArray[np.uint8] | None
     """The background, uint8 RGB of shape (height, width, 3); None for a subject that is drawn as a whole."""
     labels: npt.NDArray[np.uint8] | None
@@ -128,6 +131,7 @@ class Run:
                 data_digest = str(saved["digest"])
             metrics = json.loads((folder / "metrics.json").read_bytes())
             prior_deviation = float(metrics["prior_deviation"])
+            ahead_error = float((metrics.get("extrapolation") or {}).get("excess", 0.0))
             baselines = tuple(RatePoint.from_json(point) for point in metrics["baselines"])
             warnings = tuple(f"{found['what']}: {found['advice']}" for found in metrics.get("warnings", ()))
             pose, plate, labels = _read_scene(folder / "scene.npz")
@@ -159,6 +163,7 @@ class Run:
             gate,
             prior_deviation,
             pose,
+            ahead_error,
             plate,
             labels,
             baselines,

@@ -89,7 +89,7 @@ class RegisteredPca:
         self._template: _Floats | None = None
         if registered:
             self._template = _find_template(_evenly(sequences, _TEMPLATE_SAMPLES))
-        aligned = self._aligned(sample, self.poses(sample))
+        aligned = self.aligned(sample)
         self._mean: _Floats = aligned.mean(0, dtype=np.float32)
         # The Gram matrix of the samples has the components' subspace in it, and is far smaller than the covariance.
         gram = np.zeros((len(sample), len(sample)), np.float32)
@@ -132,6 +132,10 @@ class RegisteredPca:
             shift = warp[:, :2] @ middle + warp[:, 2] - middle
             found.append((*(shift * factor), np.arctan2(warp[1, 0], warp[0, 0])))
         return np.array(found, np.float32)
+
+    def aligned(self, views: Sequence[Image] | Views) -> npt.NDArray[np.uint8]:
+        """Returns consecutive views moved onto the template, uint8 of shape (n, pixels)."""
+        return self._aligned(views, self.poses(views))
 
     def step(self, components: int, loss: float) -> float:
         """Returns the coefficients' quantization step that costs a share of what the missing components cost.

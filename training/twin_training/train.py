@@ -26,6 +26,7 @@ from twin_training.diagnosis import (
     follow,
     stage_of,
 )
+from twin_training.extrapolation import extrapolate
 from twin_training.loop import Progress, TwinTrainer
 from twin_training.networks import multiply_accumulates
 from twin_training.pictures import losses_png
@@ -153,6 +154,7 @@ def train(
         "candidates": [{"recipe": one.recipe.name, "validation_psnr_db": one.psnr_db} for one in tried],
         "data_digest": dataset.digest(),
         "prior_deviation": trainer.prior_deviation,
+        "extrapolation": _extrapolation(dataset, recipe, on_note),
         "region": list(recipe.data.region) or None,
         "frames": {"train": len(dataset.train), "validation": len(dataset.validation), "test": len(dataset.test)},
         "seconds": {"recording": round(recorded - started, 1), "training": round(trained - recorded, 1)},
@@ -171,6 +173,15 @@ def train(
     _write_pictures(run, trainer, dataset.test, states, history)
     run.end()
     return Outcome(finished=True, step=trainer.step, seconds=time.monotonic() - started, metrics=metrics)
+
+
+def _extrapolation(dataset: Dataset, recipe: Recipe, on_note: Callable[[str], None]) -> dict[str, float] | None:
+    """Returns how much harder the future is, ready for JSON; None where views are in no order of time."""
+    if not dataset.continuous or recipe.model.family == "article":
+        return None
+    found = extrapolate(dataset.train, dataset.validation, dataset.validation_cuts, registered=recipe.model.moving)
+    on_note(str(found))
+    return found.to_json()
 
 
 def _held_following(

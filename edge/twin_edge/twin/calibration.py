@@ -43,6 +43,8 @@ def calibrate(
     meter: ResidualMeter,
     state_limits: Floats | None = None,
     strangeness: Floats | None = None,
+    *,
+    ahead: float = 1.0,
 ) -> GapCalibration:
     """Learns what is normal from residuals of normal frames.
 
@@ -63,6 +65,8 @@ def calibrate(
             parts.
         strangeness: How strange the states of the frames are, in those limits, float32 of shape (frames,); None for not
             at all.
+        ahead: How many times larger the squared error of frames to come is, at least 1: a person has moved on by the
+            end of a recording. What is normal are frames like those that are there, and others so much worse.
 
     Raises:
         ValueError: There are fewer than 20 frames.
@@ -73,6 +77,11 @@ def calibrate(
     if len(names) < _LEAST_BLOCKS:
         blocks = np.arange(len(residuals)) * _LEAST_BLOCKS // len(residuals)
         names = np.unique(blocks)
+    if ahead > 1:
+        residuals = np.concatenate([residuals, meter.enlarged(residuals, ahead)])
+        blocks = np.concatenate([blocks, blocks + names[-1] + 1])
+        names = np.unique(blocks)
+        strangeness = None if strangeness is None else np.tile(strangeness, 2)
     everything = np.concatenate([residuals, trained])
     whole = _plain(everything, meter)
     centers = np.median(whole.scores(whole.standardize(everything)), axis=0).astype(np.float32)

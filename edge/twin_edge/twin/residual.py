@@ -131,6 +131,18 @@ class ResidualMeter:
         )
         return features
 
+    def enlarged(self, residuals: Floats, times: float) -> Floats:
+        """Returns what residuals would be if the squared differences were so many times as large.
+
+        Args:
+            residuals: float32 of shape (frames, residuals); how sharp the views are stays as it is.
+            times: Above 0.
+        """
+        found = residuals.copy()
+        cells = found[:, :-1]
+        cells[:] = np.sqrt(np.sqrt((cells**4 - self._floors) * np.float32(times) + self._floors))
+        return found
+
     def _as_it_is(self, view: Image, rendering: Image) -> tuple[Floats, Floats, float]:
         """Returns energies and means of the fine cells, and a gain of 1; see `_apart_from_light`."""
         apart = self._seen

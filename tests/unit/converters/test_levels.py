@@ -85,3 +85,16 @@ def test_each_block_begins_with_a_key() -> None:
     tables = fit_levels([Recorded(walk(300, 1))], np.square(BASIS).mean(1), 64.0, held(2), render)
     alone = Held(part.views[30:60], part.states[30:60], (0,), 3, 83)
     np.testing.assert_array_equal(code(tables, 1, part)[0][30:60], code(tables, 1, alone)[0])
+
+
+def test_a_loss_is_of_the_error_that_is_to_come() -> None:
+    importance = np.square(BASIS).mean(1)
+    calm = fit_levels([Recorded(walk(300, 1))], importance, 64.0, held(2), render)
+    harder = fit_levels([Recorded(walk(300, 1))], importance, 64.0, held(2), render, ahead=400.0)
+    error = np.square(held(2).views.astype(np.float64) - render(held(2).states)).mean()
+    coded = code(harder, 1, held(2))[0]
+    added = np.square(held(2).views.astype(np.float64) - render(coded)).mean() - error
+    lost = 10 * np.log10(1 + added / (error + 400.0))
+    assert harder.levels[1].loss_db == pytest.approx(lost, abs=2e-3)
+    assert lost <= LOSSES_DB[1]
+    assert harder.levels[1].bits < calm.levels[1].bits

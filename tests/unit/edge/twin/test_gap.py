@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from twin_edge.twin.calibration import calibrate, tail_quantiles
-from twin_edge.twin.gap import GapMeter
+from twin_edge.twin.gap import NORMAL_SHARE, GapMeter, Norm
 from twin_edge.twin.residual import ResidualMeter, grid_of
 
 SIZE = 64
@@ -192,3 +192,34 @@ def test_grid_divides_the_view(height: int, width: int, grid: tuple[int, int]) -
     view = np.random.default_rng(1).integers(0, 256, (height, width, 3)).astype(np.uint8)
     found = ResidualMeter(height, width)(view, view[::-1].copy())
     assert np.isfinite(found).all()
+
+
+def test_frames_that_are_as_hard_as_was_said_are_normal() -> None:
+    seen, others = residuals(views(160, 1)), residuals(views(200, 2))
+    maker = ResidualMeter(SIZE, SIZE)
+    harder = maker.enlarged(residuals(views(60, 5)), 6.0)
+
+    def strange(ahead: float) -> float:
+        calibration = calibrate(seen, blocks(len(seen)), others, maker, ahead=ahead)
+        limit = np.interp(0.99, np.linspace(0, NORMAL_SHARE, 200), calibration.quantiles)
+        norm = Norm(
+            *(
+                np.asarray(getattr(calibration, name), np.float32)
+                for name in ("mean", "deviation", "centers", "scales")
+            ),
+            maker.parts,
+        )
+        return float((norm.raw(norm.standardize(harder)).max(-1) > limit).mean())
+
+    assert strange(1.0) == 1.0
+    assert strange(6.0) <= 0.05
+
+
+def test_residuals_are_enlarged_as_if_differences_were() -> None:
+    rendering = drawing()
+    apart = np.random.default_rng(3).normal(0, 5, rendering.shape)
+    near, far = (np.clip(np.rint(rendering + times * apart), 0, 255).astype(np.uint8) for times in (1.0, 2.0))
+    meter = ResidualMeter(SIZE, SIZE, lit=True)
+    found, wanted = meter.enlarged(meter(near, rendering)[np.newaxis], 4.0)[0], meter(far, rendering)
+    # Pixels are whole numbers, and so not quite twice as far away.
+    assert np.abs(found[:-1] / wanted[:-1] - 1).mean() < 0.02
