@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_edge.models.scene import LIGHT_VALUES
-from twin_edge.twin.calibration import rarely
 from twin_edge.twin.known import Floats, KnownStates
 from twin_edge.twin.light import Relighter
 from twin_edge.twin.shift import shifted
@@ -24,6 +23,9 @@ _DARKER: Final = -41
 _SETTLING: Final = 12
 """Views until the camera's place is known to a part of a pixel."""
 _MOST: Final = 0.95
+_DEVIATIONS: Final = 3.0
+"""A block in hundreds goes that far beyond the farthest states of the others. One frame in a hundred is no measure of a
+part where there are several: each would be strange once in a hundred frames."""
 
 
 def chosen(latents: npt.NDArray[np.int8], parts: int) -> npt.NDArray[np.int8]:
@@ -73,6 +75,8 @@ def limits_of(
     """
     measure = KnownStates(known, np.ones(parts, np.float32))
     apart = [np.stack([measure(latent) for latent in block]) for block in blocks]
-    found = [rarely([block[:, part] for block in apart]) for part in range(parts)]
+    # Frames of a block resemble each other, so that its farthest one is all that it says about the tail.
+    farthest = np.stack([block.max(0) for block in apart])
+    found = farthest.mean(0) + _DEVIATIONS * farthest.std(0)
     moved = np.stack([measure(latent) for latent in elsewhere[min(_SETTLING, len(elsewhere) - 1) :]])
-    return np.maximum(np.maximum(np.array(found, np.float32), np.quantile(moved, _MOST, axis=0)), _LEAST_LIMIT)
+    return np.maximum(np.maximum(found.astype(np.float32), np.quantile(moved, _MOST, axis=0)), _LEAST_LIMIT)

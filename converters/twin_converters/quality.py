@@ -57,9 +57,7 @@ def fit_codec(run: Run, measured: Measured, blocks: Blocks, draw: Draw) -> Codec
     held = Held(run.validation[rows], measured.validation_states[rows], starts, _together(run), _interval_ms(run))
     sequences = [one for one in live + paced if len(one.states)]
     error = float(measured.validation_errors[kept].mean())
-    return fit_levels(
-        sequences, measured.importance, error, held, draw, places=run.latent_start, ahead=run.ahead_error
-    )
+    return fit_levels(sequences, measured.importance, error, held, draw, places=run.latent_start, ahead=run.ahead_error)
 
 
 def _together(run: Run) -> int:
