@@ -70,7 +70,7 @@ class Kind:
     def recipes(self) -> tuple[str, ...]:
         """Names of the recipes that are worth trying, the likelier first."""
         if self.alignment_db >= _CLEARLY_WHOLE_DB:
-            return (WHOLE, PARTS)
+            return (WHOLE, PARTS) if self.parts else (WHOLE,)
         if self.parts == 1 and self.alignment_db > _MAYBE_WHOLE_DB:
             return (PARTS, WHOLE)
         return (PARTS,)

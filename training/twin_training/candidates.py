@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from twin_edge.quality import psnr, ssim
 from twin_training.article.trainer import ArticleTrainer
+from twin_training.diagnosis import LOST, check_following, stage_of
 from twin_training.loop import Progress, TwinTrainer
 from twin_training.memory import give_back
 from twin_training.parts.scene import evenly
@@ -26,6 +27,8 @@ _HISTORY_EVERY: Final = 10
 _SAMPLES: Final = 400
 _LINEAR_COMPONENTS: Final = 32
 _CLEARLY_BETTER_DB: Final = 0.5
+_LOST_DB: Final = 3.0
+"""What it costs on the device to lose the subject, for seconds at a time, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,13 @@ class Candidate:
     """Mean PSNR on the validation blocks, float, dB."""
     history: tuple[dict[str, float], ...]
     """Its losses."""
+    loses_sight: bool = False
+    """Whether it loses its subject from sight in the training part: then it will elsewhere, whatever the blocks say."""
+
+    @property
+    def worth_db(self) -> float:
+        """What candidates are compared by, dB."""
+        return self.psnr_db - _LOST_DB * self.loses_sight
 
 
 def train_candidates(
@@ -98,18 +108,25 @@ def train_candidates(
         trainer.finish()
         validation = job.dataset.validation
         held = evaluate(trainer, validation, trainer.encode(validation, job.dataset.validation_cuts))
+        lost = _loses_sight(trainer, job.dataset)
         trainer.release()  # Once, whether or not it stays: what comes is drawn with what is left of it.
-        tried = _best_kept([*tried, Candidate(recipe, trainer, held["psnr_db"], tuple(history))])
+        tried = _best_kept([*tried, Candidate(recipe, trainer, held["psnr_db"], tuple(history), lost)])
         del trainer
         give_back()
         if len(choices) > 1:
-            job.on_note(f"{recipe.name} draws the validation blocks at {held['psnr_db']:.2f} dB")
+            but = ", but loses its subject from sight now and then" if lost else ""
+            job.on_note(f"{recipe.name} draws the validation blocks at {held['psnr_db']:.2f} dB{but}")
     return tried, None
 
 
 def best_of(tried: Sequence[Candidate]) -> Candidate:
-    """Returns the candidate that draws the validation blocks best, the first of those that are equal."""
-    return max(tried, key=lambda one: one.psnr_db)
+    """Returns the candidate that is worth most, the first of those that are equal."""
+    return max(tried, key=lambda one: one.worth_db)
+
+
+def _loses_sight(trainer: TwinTrainer, dataset: Dataset) -> bool:
+    stage = stage_of(trainer.start, dataset.train) if isinstance(trainer, Trainer) else None
+    return stage is not None and any(found.kind == LOST for found in check_following(stage))
 
 
 def _best_kept(tried: list[Candidate]) -> list[Candidate]:
@@ -121,8 +138,9 @@ def _best_kept(tried: list[Candidate]) -> list[Candidate]:
 def _next(choices: Sequence[Recipe], tried: Sequence[Candidate], dataset: Dataset) -> Recipe | None:
     """Returns the recipe to train next; None when the best of those that were tried is good enough, or none is left.
 
-    Good enough is clearly better than principal components of the views draw the validation blocks. What comes last is
-    the linear twin: it costs little, and no bundle is to be worse than it.
+    Good enough is clearly better than principal components of the views draw the validation blocks. Parts are tried in
+    any case, which takes a minute: that aligning the views helps does not tell how well the subject can be followed.
+    What comes last is the linear twin: it costs little, and no bundle is to be worse than it.
 
     Args:
         choices: The recipes, the likelier first.
@@ -131,8 +149,9 @@ def _next(choices: Sequence[Recipe], tried: Sequence[Candidate], dataset: Datase
     """
     if len(tried) == len(choices):
         return None
-    if tried:
-        best = max(one.psnr_db for one in tried)
+    left = choices[len(tried) :]
+    if tried and not any(recipe.model.family == "parts" for recipe in left):
+        best = max(one.worth_db for one in tried)
         if best >= linear_psnr(dataset.train, dataset.validation) + _CLEARLY_BETTER_DB:
             return None
     return choices[len(tried)]

@@ -25,6 +25,8 @@ from twin_training.targets import Canvases
 if TYPE_CHECKING:
     from twin_training.start import Start  # which loads TensorFlow
 
+LOST: Final = "lost-from-sight"
+"""Kind of the finding that a subject is there and not found."""
 _FEW: Final = 300
 _LEAST_CONTRAST: Final = 4.0
 _DIM: Final = 25.0
@@ -332,7 +334,7 @@ def _leaving(name: str, stage: Stage, followed: Following, known: evidence.Masks
     if lost > _LOST_SHARE:
         what = f"the subject is lost from sight in {lost:.0%} of {name}, though it is there"
         advice = "record it moving more slowly or at more frames per second, or starting in the middle of the picture"
-        findings.append(Finding("lost-from-sight", what, lost, advice))
+        findings.append(Finding(LOST, what, lost, advice))
     return findings
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from machines import RECIPE, machine_views
 from twin_training import candidates
-from twin_training.candidates import Job, train_candidates
+from twin_training.candidates import Candidate, Job, best_of, train_candidates
 from twin_training.recipe import load_recipe
-from twin_training.recordings import record
+from twin_training.recordings import Dataset, record
 from twin_training.run_folder import RunFolder
 
 pytestmark = pytest.mark.training
@@ -46,3 +47,23 @@ def test_the_better_one_is_kept_whichever_came_first(tmp_path: Path, monkeypatch
     best = tried[1 - worse].trainer
     assert best is not None
     assert best.render(best.encode(dataset.test[:3])).shape == dataset.test[:3].shape
+
+
+def test_one_that_loses_its_subject_is_kept_only_if_it_draws_far_better() -> None:
+    recipe = load_recipe("face")
+    follows = Candidate(recipe, None, 33.0, ())
+    for psnr_db, kept in ((35.0, False), (37.0, True)):
+        loses = Candidate(recipe, None, psnr_db, (), loses_sight=True)
+        assert (best_of([loses, follows]) is loses) == kept
+
+
+def test_parts_are_tried_though_the_whole_is_good_enough() -> None:
+    recipes = [load_recipe(name) for name in ("face", "parts", "linear")]
+    rng = np.random.default_rng(1)
+    views = rng.integers(0, 255, (60, 8, 8, 3)).astype(np.uint8)
+    dataset = Dataset(views[:40], views[40:50], views[50:])
+    good = [Candidate(recipe, None, 60.0, ()) for recipe in recipes]
+    assert candidates._next(recipes, good[:1], dataset) is recipes[1]
+    assert candidates._next(recipes, good[:2], dataset) is None
+    poor = [replace(one, psnr_db=5.0) for one in good]
+    assert candidates._next(recipes, poor[:2], dataset) is recipes[2]

@@ -13,10 +13,11 @@ import tensorflow as tf
 from twin_edge.errors import TrainingError
 from twin_edge.images import Image
 from twin_edge.models.scene import SCENE_VALUES
-from twin_edge.twin.parts import PartsScene, Sheet
+from twin_edge.twin.parts import PartsScene, Sheet, boxes_of
 from twin_training.loop import TrainingLoop
 from twin_training.manifold import Perceptron
 from twin_training.parts.learning import PartNetworks, appearance, evenly_over, share_out
+from twin_training.parts.mixing import PartViews, with_mixtures
 from twin_training.parts.networks import build_encoder, build_generator, drawing_and_picture, standardized
 from twin_training.parts.regions import Regions, find_regions
 from twin_training.parts.scene import LitScene, PartsLayout, light_up
@@ -79,16 +80,27 @@ class PartsTrainer(TrainingLoop):
         for row, (view, light) in enumerate(zip(views, lit.lights, strict=True)):
             crops[row] = sheet(view, light).reshape(crops.shape[1:])
         on_stage("principal components")
-        pixels = _pixels_of(lit, views, regions)
-        self._looks = [appearance(crops[:, k], part, config.components) for k, part in enumerate(pixels)]
-        del pixels
+        pairs = pairs_of(len(views), cuts)
+        parts = [
+            with_mixtures(
+                PartViews(crops[:, number - 1], pixels, pairs), regions.labels, number, box, config.latents, number
+            )
+            for number, (pixels, box) in enumerate(
+                zip(_pixels_of(lit, views, regions), boxes_of(regions.labels), strict=True), 1
+            )
+        ]
+        self._looks = [appearance(part.crops, part.pixels, config.components) for part in parts]
+        self._pairs = [part.pairs for part in parts]
+        self._views = len(views)
+        del parts
         self._counts = share_out(self._looks, config.weights, config.components)
         self._nets = [
             PartNetworks(config, look, shared, number)
             for number, (look, shared) in enumerate(zip(self._looks, self._counts, strict=True))
         ]
-        self._pairs = pairs_of(len(views), cuts)
-        self._chances = [evenly_over(look.coefficients[self._pairs[:, 0]]) for look in self._looks]
+        self._chances = [
+            evenly_over(look.coefficients[pairs[:, 0]]) for look, pairs in zip(self._looks, self._pairs, strict=True)
+        ]
         self._values = views[0].size
         # What no component says stays as it is, and is part of the error that a bit is weighed against.
         left = zip(self._looks, self._counts, strict=True)
@@ -112,7 +124,7 @@ class PartsTrainer(TrainingLoop):
             latents.append(OUTPUT.dequantize(OUTPUT.quantize(read)))
             readings.append(part.reading)
             drawings.append(drawing_and_picture(part, look, latents[-1]))
-        self._readings, self._latents = readings, np.concatenate(latents, axis=1)
+        self._readings, self._latents = readings, np.concatenate([values[: self._views] for values in latents], axis=1)
         self.encoder = build_encoder(readings, self.scene.side)
         self.generator = build_generator([drawing for drawing, _ in drawings], [picture for _, picture in drawings])
 
@@ -174,7 +186,10 @@ class PartsTrainer(TrainingLoop):
         if self._chunk[0] != number:
             rng = np.random.default_rng((self.recipe.train.seed, number))
             shape = (_CHUNK, max(1, self.recipe.train.batch // 2))
-            drawn = [self._pairs[rng.choice(len(self._pairs), shape, p=chance)] for chance in self._chances]
+            drawn = [
+                pairs[rng.choice(len(pairs), shape, p=chance)]
+                for pairs, chance in zip(self._pairs, self._chances, strict=True)
+            ]
             self._chunk = number, np.stack(drawn, axis=1)
         return self._chunk[1][place].reshape(len(self._chances), -1)
 
