@@ -70,7 +70,7 @@ def command(
     ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint of this name.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a run that is there.")] = False,
-    steps: Annotated[int, typer.Option(help="Training steps; 0 takes the recipe's.")] = 0,
+    steps: Annotated[int, typer.Option(min=0, help="Training steps; 0 takes the recipe's.")] = 0,
     size: Annotated[
         str, typer.Option(help="small (64x64), standard (128x128) or large (256x256). Default: the recipe's.")
     ] = "",
@@ -107,11 +107,17 @@ class _Wanted:
 
 def _train(wanted: _Wanted, runs: Path) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from twin_edge.files import refuse_unwritable
     from twin_training.recipe import check_name
     from twin_training.run_guard import check_may_begin
+    from twin_training.source import check_wishes
 
+    # What the options ask for comes before what is there: who mistypes one is told so, run or no run.
     check_name(wanted.name)
+    _asked(wanted)
+    check_wishes(wanted.subject, wanted.region, wanted.empty)
     folder, subject = runs / wanted.name, wanted.subject
+    refuse_unwritable(folder, folder=True)
     check_may_begin(folder, resume=wanted.resume, force=wanted.force)
     recipe = _recipe(wanted, folder)
     console = Console(stderr=True)
@@ -199,9 +205,6 @@ def _recipe(wanted: _Wanted, folder: Path) -> Recipe:
     Raises:
         ConfigError: There is no such recipe, or the run was begun with another one.
     """
-    from dataclasses import replace
-
-    from twin_training.recipe import in_size, load_recipe
     from twin_training.run_guard import check_same, read_recipe
 
     own = read_recipe(folder) if wanted.resume else None
@@ -210,14 +213,22 @@ def _recipe(wanted: _Wanted, folder: Path) -> Recipe:
             raise ConfigError("a run that is gone on with keeps its region", fix="leave --region out")
         if not (wanted.recipe or wanted.size or wanted.steps):
             return own
-    name = wanted.recipe or "auto"
-    # Of what is not said again, the run's own stands.
-    recipe = own if own is not None and not wanted.recipe else load_recipe(name)
-    if wanted.size:
-        recipe = in_size(recipe, wanted.size)
-    if wanted.steps:
-        recipe = replace(recipe, train=replace(recipe.train, steps=wanted.steps))
+    recipe = _asked(wanted, own)
     if own is not None:
         check_same(own, recipe, folder)
         return own
     return recipe
+
+
+def _asked(wanted: _Wanted, own: Recipe | None = None) -> Recipe:
+    """Returns the recipe that the options name; of what they do not say again, that of a run stands.
+
+    Raises:
+        ConfigError: There is no such recipe, size or number of steps.
+    """
+    from twin_training.recipe import in_size, load_recipe, with_steps
+
+    recipe = own if own is not None and not wanted.recipe else load_recipe(wanted.recipe or "auto")
+    if wanted.size:
+        recipe = in_size(recipe, wanted.size)
+    return with_steps(recipe, wanted.steps) if wanted.steps else recipe

@@ -358,6 +358,17 @@ def in_size(recipe: Recipe, name: str) -> Recipe:
     return changed
 
 
+def with_steps(recipe: Recipe, steps: int) -> Recipe:
+    """Returns a recipe that trains for another number of steps.
+
+    Raises:
+        ConfigError: It is out of range.
+    """
+    changed = replace(recipe, train=replace(recipe.train, steps=steps))
+    _check(changed)
+    return changed
+
+
 def check_name(name: str) -> None:
     """Refuses a name that is none for a run folder and a bundle.
 

@@ -86,6 +86,20 @@ def test_the_command_refuses_in_one_line(tmp_path: Path, environment: dict[str, 
     assert line == (
         "error: runs/x has a finished training: give another --name, or --force to replace it (make: FORCE=1)"
     )
+    # What is wrong with the options comes first: what is there has nothing to do with it.
+    for options, status, words in (
+        (("rig", "--size", "huge"), 2, "there is no size huge: choose small, standard, large"),
+        (("rig", "--recipe", "nonsense"), 2, "there is no recipe nonsense"),
+        (("rig", "--recipe", "digits", "--size", "large"), 2, "leave --size out"),
+        (("rig", "--steps", "2000000"), 2, "recipe.train.steps is 2000000"),
+        (("rig", "--region", "1,2"), 2, "'1,2' is not a region"),
+        (("nowhere.mp4",), 4, "there is no file nowhere.mp4"),
+        (("wat:7",), 2, "no camera scheme 'wat'"),
+        (("rig", "--empty", "nowhere.png"), 4, "there is no file nowhere.png"),
+        (("rig", "--runs", "runs/x/metrics.json"), 2, "metrics.json is a file"),
+    ):
+        code, line = start(tmp_path, environment, "--name", "x", *options)
+        assert (code, words in line) == (status, True), line
     (folder / "checkpoint.npz").touch()
     (folder / "recipe.json").write_text(json.dumps(load_recipe("quick").to_json()))
     code, line = start(tmp_path, environment, "rig", "--name", "x", "--resume", "--recipe", "face")
@@ -99,5 +113,12 @@ def test_look_is_a_word_of_its_own(tmp_path: Path, environment: dict[str, str]) 
     assert (code, line) == (0, "look at seen.png")
     assert (tmp_path / "seen.png").stat().st_size > 10_000
     assert start(tmp_path, environment, "look", "nowhere.mp4")[0] == 4
+    for options, words in (
+        (("--size", "huge"), "no size huge"),
+        (("--region", "x"), "not a region"),
+        (("-o", "."), ". is a folder"),
+    ):
+        code, line = start(tmp_path, environment, "look", "rig", *options)
+        assert (code, words in line) == (2, True), line
     (tmp_path / "look").mkdir()
     assert "there are no images in look" in start(tmp_path, environment, "./look", "--name", "x")[1]
