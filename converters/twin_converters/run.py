@@ -26,6 +26,8 @@ Views = npt.NDArray[np.uint8]
 
 
 _CUT: Final = ("validation", "test", "live", "paced")
+_SETTLED_HERE: Final = "worse-than-baseline"
+"""Kind of a warning of training that conversion answers itself, at equal bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,11 @@ class Run:
             metrics = json.loads((folder / "metrics.json").read_bytes())
             prior_deviation = float(metrics["prior_deviation"])
             baselines = tuple(RatePoint.from_json(point) for point in metrics["baselines"])
-            warnings = tuple(f"{found['what']}: {found['advice']}" for found in metrics.get("warnings", ()))
+            warnings = tuple(
+                f"{found['what']}: {found['advice']}"
+                for found in metrics.get("warnings", ())
+                if found["kind"] != _SETTLED_HERE
+            )
             pose, plate, labels = _read_scene(folder / "scene.npz")
             gate = Gate(**recipe["gate"])
             view = ViewSpec.from_json(

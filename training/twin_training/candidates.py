@@ -103,7 +103,7 @@ def train_candidates(
         del trainer
         give_back()
         if len(choices) > 1:
-            job.on_note(f"{recipe.name} draws the validation blocks at {held['psnr_db']:.2f} dB")
+            job.on_note(f"{recipe.name} reaches {held['psnr_db']:.2f} dB on the validation blocks")
     return tried, None
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from twin_edge.baseline import compare
 from twin_edge.cli.common import native_stderr_hidden, run_command
 from twin_edge.errors import ConfigError
+from twin_edge.wording import counted
 
 if TYPE_CHECKING:
     from twin_training.recipe import Recipe
@@ -121,7 +122,7 @@ def _train(wanted: _Wanted, runs: Path) -> None:
     check_may_begin(folder, resume=wanted.resume, force=wanted.force)
     recipe = _recipe(wanted, folder)
     console = Console(stderr=True)
-    console.print(f"subject {subject}, recipe {recipe.name} -> {folder}")
+    console.print(f"subject {subject}, recipe {recipe.name} -> {folder}", soft_wrap=True)
     from twin_training.display import Display
 
     try:
@@ -138,7 +139,7 @@ def _train(wanted: _Wanted, runs: Path) -> None:
         if stop:
             sys.exit(_INTERRUPTED)
         stop = True
-        console.print("stopping after this step, once more to stop at once")
+        console.print("stopping after this step; press Ctrl-C again to stop at once")
 
     def recorded(done: int, total: int | None) -> None:
         if stop:
@@ -172,7 +173,9 @@ def _train(wanted: _Wanted, runs: Path) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     if not outcome.finished:
-        console.print(f"stopped and saved at step {outcome.step}; go on with the same command and --resume")
+        console.print(
+            f"stopped and saved at step {outcome.step}; go on with the same command and --resume", soft_wrap=True
+        )
         sys.exit(_INTERRUPTED)
     _tell(console, outcome, folder)
 
@@ -181,7 +184,10 @@ def _tell(console: Console, outcome: Outcome, folder: Path) -> None:
     """Prints how a training ended that went to its end."""
     test, baseline, warnings = (outcome.metrics[name] for name in ("test", "baseline_test", "warnings"))
     console.print(
-        f"trained in {outcome.seconds:.0f} s; held-out, float: {test['psnr_db']:.2f} dB, SSIM {test['ssim']:.3f}"
+        f"trained in {outcome.seconds:.0f} s; before conversion, on held-out views: {test['psnr_db']:.2f} dB, "
+        f"SSIM {test['ssim']:.3f}",
+        highlight=False,
+        soft_wrap=True,
     )
     compared = compare(
         test["psnr_db"],
@@ -192,11 +198,12 @@ def _tell(console: Console, outcome: Outcome, folder: Path) -> None:
         rate_bytes=baseline["bytes"],
     )
     style = "bold red" if compared.worse else None
-    console.print(f"the twin is {compared.text}", style=style, highlight=False, soft_wrap=True)
+    console.print(f"the twin before conversion is {compared.text}", style=style, highlight=False, soft_wrap=True)
     if warnings:
         kinds = ", ".join(warning["kind"] for warning in warnings)
-        console.print(f"warnings, see above and {folder / 'metrics.json'}: {kinds}", style="yellow", soft_wrap=True)
-    console.print(f"look at {folder / 'samples.png'}, then: twin-convert {folder}")
+        count = counted(len(warnings), "warning")
+        console.print(f"{count}, see above and {folder / 'metrics.json'}: {kinds}", style="yellow", soft_wrap=True)
+    console.print(f"look at {folder / 'samples.png'}, then: twin-convert {folder}", soft_wrap=True)
 
 
 def _recipe(wanted: _Wanted, folder: Path) -> Recipe:
@@ -210,7 +217,7 @@ def _recipe(wanted: _Wanted, folder: Path) -> Recipe:
     own = read_recipe(folder) if wanted.resume else None
     if own is not None:
         if wanted.region:
-            raise ConfigError("a run that is gone on with keeps its region", fix="leave --region out")
+            raise ConfigError("a run that is resumed keeps its region", fix="leave --region out")
         if not (wanted.recipe or wanted.size or wanted.steps):
             return own
     recipe = _asked(wanted, own)

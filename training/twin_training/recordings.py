@@ -126,6 +126,18 @@ def record(subject: str, recipe: Recipe, report: Report = lambda _done, _total: 
     return replace(dataset, empty=read_empty(empty, recipe)) if empty else dataset
 
 
+def describe_learned(dataset: Dataset) -> str:
+    """Returns which blocks are trained on instead of being held out, one line for people; empty for none."""
+    blocks = dataset.learned_blocks
+    if not blocks:
+        return ""
+    there, used = ("in this one", "it is") if len(blocks) == 1 else ("in these", "they are")
+    return (
+        f"{' and '.join(blocks)}: no other part before the test shows what happens {there}, so {used} used for "
+        "training, not for validation"
+    )
+
+
 def read_empty(source: str, recipe: Recipe) -> Image:
     """Returns the view of a scene without its subject: the median of what an image or a video shows.
 

@@ -11,7 +11,7 @@ import pytest
 
 from twin_edge.errors import CameraError, TrainingError, TwinEdgeError
 from twin_training.recipe import Recipe, load_recipe
-from twin_training.recordings import read_empty, record
+from twin_training.recordings import Dataset, describe_learned, read_empty, record
 from twin_training.survey import survey
 
 
@@ -114,6 +114,18 @@ def test_an_image_is_no_subject(tmp_path: Path, recipe: Recipe) -> None:
         record(subject, recipe)
     with pytest.raises(TrainingError, match=r"has 1 frame: give .* at least 100 frames"):
         survey(subject, 1.0)
+
+
+def test_what_is_trained_on_instead_of_held_out_is_said_in_a_sentence() -> None:
+    views, used = np.zeros((0, 4, 4, 3), np.uint8), "used for training, not for validation"
+    said = [
+        describe_learned(Dataset(views, views, views, learned_blocks=blocks)) for blocks in ((), ("a",), ("a", "b"))
+    ]
+    assert said == [
+        "",
+        f"a: no other part before the test shows what happens in this one, so it is {used}",
+        f"a and b: no other part before the test shows what happens in these, so they are {used}",
+    ]
 
 
 @pytest.mark.parametrize("subject", ["nowhere.mp4", "images:/nowhere", "wat://x"])

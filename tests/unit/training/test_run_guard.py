@@ -52,14 +52,14 @@ def test_when_a_run_may_begin(tmp_path: Path, names, options, words) -> None:
 
 def test_the_runs_own_recipe_is_read_and_compared(tmp_path: Path) -> None:
     folder = make(tmp_path / "run")
-    with pytest.raises(TrainingError, match="not a run to go on with"):
+    with pytest.raises(TrainingError, match="not a run that can be resumed"):
         read_recipe(folder)
     quick = load_recipe("quick")
     own = replace(quick, data=replace(quick.data, region=(0.1, 0.1, 0.5, 0.5)))
     (folder / "recipe.json").write_text(json.dumps(own.to_json()))
     assert read_recipe(folder) == own
     check_same(own, quick, folder)  # its region is its own
-    with pytest.raises(ConfigError, match=r"other settings.*leave --recipe"):
+    with pytest.raises(ConfigError, match=r"other settings.*leave out --recipe"):
         check_same(own, replace(quick, train=replace(quick.train, steps=7)), folder)
     with pytest.raises(ConfigError, match="recipe quick, size 64, 100 steps"):
         check_same(own, load_recipe("face"), folder)
@@ -105,7 +105,7 @@ def test_the_command_refuses_in_one_line(tmp_path: Path, environment: dict[str, 
     code, line = start(tmp_path, environment, "rig", "--name", "x", "--resume", "--recipe", "face")
     assert (code, "other settings" in line) == (2, True)
     code, line = start(tmp_path, environment, "rig", "--name", "x", "--resume", "--region", "whole")
-    assert (code, "keeps its region" in line) == (2, True)
+    assert (code, "is resumed keeps its region" in line) == (2, True)
 
 
 def test_look_is_a_word_of_its_own(tmp_path: Path, environment: dict[str, str]) -> None:
