@@ -183,8 +183,10 @@ def _check_header(path: Path) -> None:
             return
         raise RecordingError(f"{path} is not a recording", fix="give a FILE that 'twin-edge record' wrote")
     if version != SCHEMA:
+        later = version > SCHEMA
         raise RecordingError(
-            f"{path} is a recording of version {version}, this release reads {SCHEMA}", fix="update twin-edge"
+            f"{path} is a recording of version {version}, this release reads {SCHEMA}",
+            fix="a later release made it: upgrade twin-edge" if later else "read it with the release that made it",
         )
 
 
