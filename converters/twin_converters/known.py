@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_edge.models.scene import LIGHT_VALUES
-from twin_edge.twin.calibration import rarely
+from twin_edge.twin.calibration import tail_threshold
 from twin_edge.twin.known import Floats, KnownStates
 from twin_edge.twin.light import Relighter
 from twin_edge.twin.shift import shifted
@@ -73,6 +73,6 @@ def limits_of(
     """
     measure = KnownStates(known, np.ones(parts, np.float32))
     apart = [np.stack([measure(latent) for latent in block]) for block in blocks]
-    found = [rarely([block[:, part] for block in apart]) for part in range(parts)]
+    found = [tail_threshold([block[:, part] for block in apart]) for part in range(parts)]
     moved = np.stack([measure(latent) for latent in elsewhere[min(_SETTLING, len(elsewhere) - 1) :]])
     return np.maximum(np.maximum(np.array(found, np.float32), np.quantile(moved, _MOST, axis=0)), _LEAST_LIMIT)
