@@ -61,9 +61,9 @@ class Blocks:
     def warnings(self) -> tuple[str, ...]:
         """Returns a line for each block that is left out."""
         return tuple(
-            f"the validation block {self.names[one.block]} is unlike the others (its squared error is {one.ratio:.1f} "
-            "times the usual one): the subject is lost there, or the block shows something else; nothing is calibrated "
-            "on it, so cut it out of the recording or record more of what it shows"
+            f"the validation block {self.names[one.block]} is unlike the others: its squared error is {one.ratio:.1f} "
+            "times the usual one, because the subject is lost there or the block shows something else; nothing is "
+            "calibrated on it: cut it out of the recording, or record more of what it shows"
             for one in self.outliers
         )
 

@@ -73,4 +73,4 @@ def _convert(folder: Path, out: Path | None, *, layers: bool, force: bool, as_js
     write(conversion, path)
     if as_json:
         print(json.dumps(dict(conversion.report), sort_keys=True))  # noqa: T201 - asked for
-    console.print(summary(conversion, path), highlight=False)
+    console.print(summary(conversion, path), highlight=False, soft_wrap=True)

@@ -32,7 +32,7 @@ from twin_edge.models.scene import LIGHT_VALUES, SHIFT_NAMES
 from twin_edge.pictures import encode_png
 from twin_edge.twin.calibration import calibrate
 from twin_edge.twin.known import KnownStates
-from twin_edge.twin.models import TwinParts
+from twin_edge.twin.models import TwinSpec
 from twin_edge.twin.residual import ResidualMeter
 
 _TEST_FRAMES: Final = 200
@@ -101,7 +101,7 @@ def convert(
     on_stage("float reference")
     float_states = reference.encode(run.test, latent, run.test_cuts)[rows]
     float_renderings = reference.render(float_states, latent)
-    parts = TwinParts(
+    parts = TwinSpec(
         generator.content,
         encoder.content,
         latent,

@@ -38,11 +38,11 @@ class Diagnosis:
         if self.int16_gain_db > _RANGE_AT_FAULT_DB:
             worst = max(self.generator, key=lambda one: one.output_share * one.rounding_share)
             return (
-                f"the range of the activation {worst.layer} ({worst.operator}) is at fault: "
-                f"{worst.used_share:.0%} of it used, {worst.saturated_share:.1%} of the values beyond it"
+                f"the int8 range of the layer {worst.layer} ({worst.operator}) does not fit: its values use "
+                f"{worst.used_share:.0%} of the range, and {worst.saturated_share:.1%} of them lie beyond it"
             )
         worst = self.generator[0]
-        return f"the worst layer is {worst.layer} ({worst.operator}), {worst.output_share:.0%} of the error"
+        return f"most of the error, {worst.output_share:.0%}, comes from the layer {worst.layer} ({worst.operator})"
 
     def to_json(self) -> dict[str, Any]:
         """Returns it for the report."""
@@ -56,7 +56,7 @@ class Diagnosis:
     def __str__(self) -> str:
         return (
             f"encoder\n{table(self.encoder)}\ngenerator\n{table(self.generator)}\n"
-            f"with int16 activations the generator draws {self.int16_gain_db:+.2f} dB; {self.culprit}"
+            f"int16 activations would change the generator's renderings by {self.int16_gain_db:+.2f} dB; {self.culprit}"
         )
 
 

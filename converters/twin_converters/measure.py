@@ -23,7 +23,7 @@ from twin_converters.known import on_another_day
 from twin_edge.errors import ConversionError
 from twin_edge.models import Quantization, RuntimeName, load_runtime
 from twin_edge.models.pose import PoseSpec
-from twin_edge.twin.models import TwinModels, TwinParts
+from twin_edge.twin.models import TwinModels, TwinSpec
 from twin_edge.twin.residual import ResidualMeter
 
 _TIMEOUT_S: Final = 600
@@ -98,7 +98,7 @@ class Material:
     """States that every runtime renders, int8 of shape (n, state length)."""
 
 
-def measure(parts: TwinParts, material: Material, runtime: RuntimeName, folder: Path) -> Measured:
+def measure(parts: TwinSpec, material: Material, runtime: RuntimeName, folder: Path) -> Measured:
     """Runs the models on a runtime.
 
     Args:
@@ -118,7 +118,7 @@ def measure(parts: TwinParts, material: Material, runtime: RuntimeName, folder: 
         return Measured(**values)
 
 
-def render(parts: TwinParts, states: npt.NDArray[np.int8], runtime: RuntimeName, folder: Path) -> npt.NDArray[np.uint8]:
+def render(parts: TwinSpec, states: npt.NDArray[np.int8], runtime: RuntimeName, folder: Path) -> npt.NDArray[np.uint8]:
     """Renders states on a runtime.
 
     Args:
@@ -140,7 +140,7 @@ def render(parts: TwinParts, states: npt.NDArray[np.int8], runtime: RuntimeName,
         return renderings
 
 
-def _write(folder: Path, parts: TwinParts, content: Mapping[str, npt.NDArray[Any]]) -> None:
+def _write(folder: Path, parts: TwinSpec, content: Mapping[str, npt.NDArray[Any]]) -> None:
     (folder / "encoder.tflite").write_bytes(parts.encoder or b"")
     (folder / "generator.tflite").write_bytes(parts.generator)
     scene: dict[str, npt.NDArray[Any]] = {}
@@ -234,13 +234,13 @@ def main(folder: Path, runtime_name: RuntimeName) -> None:
     )
 
 
-def _parts(folder: Path, saved: Mapping[str, npt.NDArray[Any]], size: tuple[int, int]) -> TwinParts:
+def _parts(folder: Path, saved: Mapping[str, npt.NDArray[Any]], size: tuple[int, int]) -> TwinSpec:
     scale, zero_point = saved["latent"]
     pose = None
     if "pose" in saved:
         steps, reach = (tuple(float(value) for value in row) for row in saved["pose"])
         pose = PoseSpec((steps[0], steps[1], steps[2], steps[3]), (reach[0], reach[1], reach[2], reach[3]))
-    return TwinParts(
+    return TwinSpec(
         (folder / "generator.tflite").read_bytes(),
         (folder / "encoder.tflite").read_bytes(),
         Quantization(float(scale), int(zero_point)),

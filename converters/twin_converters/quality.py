@@ -145,16 +145,20 @@ def check_gate(gate: Gate, quality: Quality, measured: list[Measured], diagnosis
     short = quality.baseline_psnr_db - quality.default_psnr_db
     if quality.baseline and short > gate.max_baseline_loss_db:
         misses.append(
-            f"at {quality.default_bytes:.1f} B a frame {BASELINES[quality.baseline]} draws "
-            f"{quality.baseline_psnr_db:.2f} dB and the twin, as a subscriber sees it, {quality.default_psnr_db:.2f} dB"
+            f"at {quality.default_bytes:.1f} B a frame the twin, as a subscriber sees it, reaches "
+            f"{quality.default_psnr_db:.2f} dB and the baseline, {BASELINES[quality.baseline]}, "
+            f"{quality.baseline_psnr_db:.2f} dB; {gate.max_baseline_loss_db:g} dB less are allowed"
         )
     lost = quality.float_psnr_db - quality.int8_psnr_db
     if lost > gate.max_psnr_loss_db:
         culprit = f"; {diagnosis.culprit}" if diagnosis else ""
-        misses.append(f"int8 loses {lost:.2f} dB to float, {gate.max_psnr_loss_db:g} are allowed{culprit}")
+        misses.append(f"int8 loses {lost:.2f} dB, {gate.max_psnr_loss_db:g} dB are allowed{culprit}")
     apart, share = runtimes_apart(measured)
     if share > gate.max_share_apart:
-        misses.append(f"the runtimes differ by up to {apart}/255, beyond {_TOLERANCE}/255 in {share:.1e} of all values")
+        misses.append(
+            f"the renderings of two runtimes differ by up to {apart}/255, and by more than {_TOLERANCE}/255 in "
+            f"{100 * share:.2g} % of all values; {100 * gate.max_share_apart:.2g} % are allowed"
+        )
     if misses:
         raise ConversionError(
             f"the quality gate failed: {'; '.join(misses)}",

@@ -8,6 +8,7 @@ from pathlib import Path
 from twin_converters.convert import Conversion
 from twin_edge.files import write_atomic
 from twin_edge.pictures import labelled_rows
+from twin_edge.wording import counted
 
 
 def write(conversion: Conversion, path: Path) -> None:
@@ -27,7 +28,8 @@ def summary(conversion: Conversion, path: Path) -> str:
     report = conversion.report
     names = {"float": "float", "int8": "int8 "}
     size = f"{report['bundle_bytes'] / 1e3:.0f} kB, {report['state_bytes']} B a state"
-    lines = [f"{path}  {size}, digest {report['digest'][:12]}", f"held-out, {report['test_frames']} frames:"]
+    frames = counted(report["test_frames"], "held-out frame")
+    lines = [f"{path}  {size}, digest {report['digest'][:12]}", f"on {frames}:"]
     lines += [
         f"  {name}  {report[key]['psnr_db']:.2f} dB, SSIM {report[key]['ssim']:.3f}" for key, name in names.items()
     ]
@@ -42,11 +44,13 @@ def summary(conversion: Conversion, path: Path) -> str:
         f"  on {one['runtime']}: {one['psnr_db']:.2f} dB, SSIM {one['ssim']:.3f}" for one in report["runtimes"].values()
     ]
     if len(report["runtimes"]) > 1:
-        lines.append(f"  the same states render the same within {report['levels_between_runtimes']}/255")
+        apart = report["levels_between_runtimes"]
+        how = f"the same within {apart}/255" if apart else "the same, to the bit"
+        lines.append(f"  the same states render {how} on both")
     else:
         lines.append("  only one runtime is installed: parity between runtimes was not measured")
-    levels = ", ".join(f"{level['loss_db']:.2f} dB {level['state_bits'] / 8:.1f} B" for level in report["codec"])
-    lines.append(f"levels, finest first, loss on held-out frames and bytes of a state: {levels}")
+    levels = ", ".join(f"{level['loss_db']:.2f} dB at {level['state_bits'] / 8:.1f} B" for level in report["codec"])
+    lines.append(f"codec levels, finest first, with their loss on held-out frames and bytes a state: {levels}")
     lines += [f"warning: {warning}" for warning in report["warnings"]]
     lines.append(f"look at {path.with_suffix('.report.png')}")
     return "\n".join(lines)

@@ -26,6 +26,8 @@ Views = npt.NDArray[np.uint8]
 
 
 _CUT: Final = ("validation", "test", "live", "paced")
+_SETTLED_HERE: Final = "worse-than-baseline"
+"""Kind of a warning of training that conversion answers itself, at equal bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class Run:
         if not (folder / "metrics.json").is_file() or not encoder.is_dir() or not generator.is_dir():
             raise ConfigError(
                 f"the training in {folder} has not finished",
-                fix="finish it: twin-train with the same name and --resume",
+                fix=f"finish it: twin-train SUBJECT --name {folder.resolve().name} --resume",
             )
         try:
             recipe: Mapping[str, Any] = json.loads((folder / "recipe.json").read_bytes())
@@ -133,7 +135,11 @@ class Run:
             prior_deviation = float(metrics["prior_deviation"])
             ahead_error = float((metrics.get("extrapolation") or {}).get("excess", 0.0))
             baselines = tuple(RatePoint.from_json(point) for point in metrics["baselines"])
-            warnings = tuple(f"{found['what']}: {found['advice']}" for found in metrics.get("warnings", ()))
+            warnings = tuple(
+                f"{found['what']}: {found['advice']}"
+                for found in metrics.get("warnings", ())
+                if found["kind"] != _SETTLED_HERE
+            )
             pose, plate, labels = _read_scene(folder / "scene.npz")
             gate = Gate(**recipe["gate"])
             view = ViewSpec.from_json(
@@ -147,7 +153,10 @@ class Run:
                 }
             )
         except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
-            raise ConversionError(f"the run folder {folder} is not readable ({error})", fix="train it again") from error
+            raise ConversionError(
+                f"the run folder {folder} is damaged, or an earlier release made it ({_said(error)})",
+                fix=f"train it again: twin-train SUBJECT --name {folder.resolve().name} --force",
+            ) from error
         name = folder.resolve().name
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
             raise ConfigError(f"'{name}' cannot be the name of a bundle", fix="rename the run folder")
@@ -176,6 +185,11 @@ class Run:
             test_cuts=cuts["test"],
             **parts,
         )
+
+
+def _said(error: Exception) -> str:
+    """Returns what an error says; that of a key that is not there is the bare key."""
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error) or type(error).__name__
 
 
 def _read_scene(

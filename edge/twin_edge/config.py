@@ -203,7 +203,7 @@ def _read(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path} is larger than {_MAX_FILE_BYTES >> 10} KiB", fix="give a twin-edge TOML file")
         tree = tomllib.loads(data.decode())
     except OSError as error:
-        raise ConfigError(f"cannot read {path} ({error.strerror})", fix="check the path given to --config") from error
+        raise ConfigError(f"cannot read {path} ({error.strerror})", fix="check its path") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} is not TOML ({error})", fix="correct the file") from error
     values: dict[str, Any] = {}

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from twin_edge.errors import TwinEdgeError
+from twin_edge.errors import ConfigError, TwinEdgeError
 
 
 @contextlib.contextmanager
@@ -25,6 +25,30 @@ def writing(path: Path) -> Iterator[None]:
             f"cannot write {path} ({error.strerror or error})",
             fix="free some space or choose another place, then run it again",
         ) from error
+
+
+def refuse_unwritable(path: Path, *, folder: bool = False) -> None:
+    """Refuses a place where nothing can be written, before there is anything to write; makes nothing.
+
+    Args:
+        path: A file or a folder that is to be written; need not be there, nor the folders above it.
+        folder: Whether it is a folder.
+
+    Raises:
+        ConfigError: It, or what is above it, is of another kind or belongs to others.
+    """
+    try:
+        if path.exists() and path.is_dir() != folder:
+            what, fix = ("a file", "name a folder") if folder else ("a folder", "name a file")
+            raise ConfigError(f"{path} is {what}", fix=fix)
+        above = path if folder else path.absolute().parent
+        there = next(each for each in (above.absolute(), *above.absolute().parents) if each.exists())
+        if not there.is_dir():
+            raise ConfigError(f"cannot write {path}: {there} is a file", fix="choose another place")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ConfigError(f"cannot write {path}: no permission to write in {there}", fix="choose another place")
+    except OSError as error:
+        raise ConfigError(f"cannot write {path} ({error.strerror})", fix="choose another place") from error
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from twin_edge.bundle import Bundle, StateSpec
 from twin_edge.errors import ConfigError
-from twin_edge.files import write_atomic
+from twin_edge.files import refuse_unwritable, write_atomic
 from twin_edge.images import Image
 from twin_edge.models import Quantization, Runtime, State
 from twin_edge.pictures import contact_sheet
@@ -128,12 +128,13 @@ def write_sheet(
         rounds: Rounds of each; see `imagine`.
 
     Raises:
-        ConfigError: A value is out of range.
+        ConfigError: A value is out of range, or the place of the file cannot be used.
         IncompatibleRuntimeError: No runtime that is installed can run this bundle.
         TwinEdgeError: The file cannot be written; an older one stays.
     """
     if count > MOST_ON_SHEET:
         raise ConfigError(f"{count} samples do not fit on a sheet", fix=f"take {MOST_ON_SHEET} at most")
+    refuse_unwritable(path)
     renderings = list(imagine(bundle, count, seed=seed, scale=scale, rounds=rounds))
     labels = [f"#{number}" for number in range(count)]
     write_atomic(path, contact_sheet(renderings, labels, columns=max(8, math.isqrt(count))))

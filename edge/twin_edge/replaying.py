@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from twin_edge.errors import ConfigError
+from twin_edge.files import refuse_unwritable
 from twin_edge.recording import RecordedTwin, Recording, Span
 from twin_edge.recording.pictures import save_mp4, save_png
-from twin_edge.recording.tables import save_csv, save_parquet
+from twin_edge.recording.tables import require_pyarrow, save_csv, save_parquet
 from twin_edge.recording.times import parse_time
 from twin_edge.sync import TwinEvent, TwinUpdate
 from twin_edge.sync.wire.topics import TwinId
@@ -78,11 +79,16 @@ def replay(config: ReplayConfig, output: ReplayOutput) -> None:
         output: Gets what is found.
 
     Raises:
-        ConfigError: There is no such file, twin or time.
+        ConfigError: There is no such file, twin or time, or no place for an export; nothing was written then.
         RecordingError: It is not a recording, or damaged.
         BundleError: A bundle in it cannot be used.
         TwinEdgeError: A file could not be written.
     """
+    for written in (config.save, config.csv, config.parquet, config.mp4):
+        if written is not None:
+            refuse_unwritable(written)
+    if config.parquet is not None:
+        require_pyarrow()
     with Recording(config.path) as recording:
         if config.at is not None:
             twin = recording.only_twin(config.twin)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from twin_edge.album import Album
 from twin_edge.errors import ConfigError
+from twin_edge.files import refuse_unwritable
 from twin_edge.stage_times import Spread, StageTimes
 from twin_edge.sync import BrokerConfig, TwinId, TwinStatus, TwinUpdate, TwinView, TwinViews, ViewStats
 
@@ -140,7 +141,7 @@ def watch(
         on_status: Gets how all twins do, four times a second, whether something came or not.
 
     Raises:
-        ConfigError: The broker's URL, or the twin id, cannot be used.
+        ConfigError: The broker's URL, the twin id, or the folder for renderings, cannot be used.
         SyncError: The broker cannot be used, or no update came in time; says what is missing.
         BundleError: The twin's bundle does not run here.
         TwinEdgeError: A rendering could not be written.
@@ -156,6 +157,8 @@ def watch(
         key_file=config.key_file,
         password_file=config.password_file,
     )
+    if config.save is not None:
+        refuse_unwritable(config.save, folder=True)
     watching = _Watching(config, on_update, on_status)
     view: View
     if config.several and config.twin is not None:

@@ -157,7 +157,7 @@ def command_path():
         (("ten.twinrec", "--at", "+1", "--csv", "x.csv"), 2, "leave out"),
         (("ten.twinrec", "--from", "+3", "--to", "+2", "--csv", "x.csv"), 2, "exchange"),
         (("ten.twinrec", "--from", "+50", "--mp4", "x.mp4"), 2, "no state"),
-        (("ten.twinrec", "--csv", "ten.twinrec/x.csv"), 1, "cannot write"),
+        (("ten.twinrec", "--csv", "ten.twinrec/x.csv"), 2, "cannot write"),
         (("text.twinrec",), 1, "is not a recording"),
         (("cut.twinrec",), 1, "damaged"),
         (("nothing.twinrec",), 1, "is not a recording"),
@@ -190,7 +190,7 @@ def test_errors_are_one_line(command, recording, tmp_path, arguments, code, said
         (("x.twinrec", "--twin", "org/+"), 2, "names no twins"),
         (("x.twinrec", "--timeout-s", "0.5"), 5, "no twin"),
         (("text.twinrec",), 1, "is not a recording"),
-        (("text.twinrec/x",), 1, "cannot write"),
+        (("text.twinrec/x",), 2, "cannot write"),
     ],
 )
 def test_recording_errors_are_one_line(command, mosquitto, tmp_path, arguments, code, said):

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from twin_edge.errors import TrainingError
 from twin_edge.images import Image
+from twin_edge.wording import counted
 from twin_training import evidence
 from twin_training.detail import look_closely
 from twin_training.parts.regions import find_regions
@@ -77,7 +78,7 @@ class Kind:
 
     def __str__(self) -> str:
         """Says what was found, for people."""
-        where = f"{self.parts} separate part{'s' if self.parts > 1 else ''} on {self.area:.0%} of the picture"
+        where = f"{counted(self.parts, 'separate part')} on {self.area:.0%} of the picture"
         if self.alignment_db >= _CLEARLY_WHOLE_DB:
             return f"the subject moves as a whole: aligning its views makes them {self.alignment_db:.1f} dB more alike"
         return f"a fixed scene: {where}"
@@ -121,9 +122,9 @@ def candidates(
     kind = look_at(dataset, parts.parts.weights)
     if kind.is_crowd:
         raise TrainingError(
-            f"unrelated things move through the picture: {kind.things:.0f} at a time, and of what moves in one part of "
-            f"the recording only {kind.explained:.0%} is like the rest of it, so no twin can learn what comes next",
-            fix="point the camera at one machine or person, or choose one with --region x,y,w,h",
+            f"unrelated things move through the picture, {kind.things:.0f} at a time; of what moves in one part of the "
+            f"recording, the rest explains only {kind.explained:.0%}, so a twin cannot learn what comes next",
+            fix="point the camera at one machine or person, or choose one with --region x,y,width,height",
         )
     on_note(str(kind))
     return tuple(parts if name == PARTS else _resolved(recipe, name) for name in (*kind.recipes, LINEAR))

@@ -114,8 +114,8 @@ def train_candidates(
         del trainer
         give_back()
         if len(choices) > 1:
-            but = ", but loses its subject from sight now and then" if lost else ""
-            job.on_note(f"{recipe.name} draws the validation blocks at {held['psnr_db']:.2f} dB{but}")
+            but = ", but tracking loses the subject" if lost else ""
+            job.on_note(f"{recipe.name} reaches {held['psnr_db']:.2f} dB on the validation blocks{but}")
     return tried, None
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from twin_edge.baseline import compare
 from twin_edge.cli.common import native_stderr_hidden, run_command
 from twin_edge.errors import ConfigError
+from twin_edge.wording import counted
 
 if TYPE_CHECKING:
     from twin_training.recipe import Recipe
@@ -70,7 +71,7 @@ def command(
     ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint of this name.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a run that is there.")] = False,
-    steps: Annotated[int, typer.Option(help="Training steps; 0 takes the recipe's.")] = 0,
+    steps: Annotated[int, typer.Option(min=0, help="Training steps; 0 takes the recipe's.")] = 0,
     size: Annotated[
         str, typer.Option(help="small (64x64), standard (128x128) or large (256x256). Default: the recipe's.")
     ] = "",
@@ -107,15 +108,21 @@ class _Wanted:
 
 def _train(wanted: _Wanted, runs: Path) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from twin_edge.files import refuse_unwritable
     from twin_training.recipe import check_name
     from twin_training.run_guard import check_may_begin
+    from twin_training.source import check_wishes
 
+    # What the options ask for comes before what is there: who mistypes one is told so, run or no run.
     check_name(wanted.name)
+    _asked(wanted)
+    check_wishes(wanted.subject, wanted.region, wanted.empty)
     folder, subject = runs / wanted.name, wanted.subject
+    refuse_unwritable(folder, folder=True)
     check_may_begin(folder, resume=wanted.resume, force=wanted.force)
     recipe = _recipe(wanted, folder)
     console = Console(stderr=True)
-    console.print(f"subject {subject}, recipe {recipe.name} -> {folder}")
+    console.print(f"subject {subject}, recipe {recipe.name} -> {folder}", soft_wrap=True)
     from twin_training.display import Display
 
     try:
@@ -132,7 +139,7 @@ def _train(wanted: _Wanted, runs: Path) -> None:
         if stop:
             sys.exit(_INTERRUPTED)
         stop = True
-        console.print("stopping after this step, once more to stop at once")
+        console.print("stopping after this step; press Ctrl-C again to stop at once")
 
     def recorded(done: int, total: int | None) -> None:
         if stop:
@@ -166,7 +173,9 @@ def _train(wanted: _Wanted, runs: Path) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     if not outcome.finished:
-        console.print(f"stopped and saved at step {outcome.step}; go on with the same command and --resume")
+        console.print(
+            f"stopped and saved at step {outcome.step}; go on with the same command and --resume", soft_wrap=True
+        )
         sys.exit(_INTERRUPTED)
     _tell(console, outcome, folder)
 
@@ -175,7 +184,10 @@ def _tell(console: Console, outcome: Outcome, folder: Path) -> None:
     """Prints how a training ended that went to its end."""
     test, baseline, warnings = (outcome.metrics[name] for name in ("test", "baseline_test", "warnings"))
     console.print(
-        f"trained in {outcome.seconds:.0f} s; held-out, float: {test['psnr_db']:.2f} dB, SSIM {test['ssim']:.3f}"
+        f"trained in {outcome.seconds:.0f} s; before conversion, on held-out views: {test['psnr_db']:.2f} dB, "
+        f"SSIM {test['ssim']:.3f}",
+        highlight=False,
+        soft_wrap=True,
     )
     compared = compare(
         test["psnr_db"],
@@ -186,11 +198,12 @@ def _tell(console: Console, outcome: Outcome, folder: Path) -> None:
         rate_bytes=baseline["bytes"],
     )
     style = "bold red" if compared.worse else None
-    console.print(f"the twin is {compared.text}", style=style, highlight=False, soft_wrap=True)
+    console.print(f"the twin before conversion is {compared.text}", style=style, highlight=False, soft_wrap=True)
     if warnings:
         kinds = ", ".join(warning["kind"] for warning in warnings)
-        console.print(f"warnings, see above and {folder / 'metrics.json'}: {kinds}", style="yellow", soft_wrap=True)
-    console.print(f"look at {folder / 'samples.png'}, then: twin-convert {folder}")
+        count = counted(len(warnings), "warning")
+        console.print(f"{count}, see above and {folder / 'metrics.json'}: {kinds}", style="yellow", soft_wrap=True)
+    console.print(f"look at {folder / 'samples.png'}, then: twin-convert {folder}", soft_wrap=True)
 
 
 def _recipe(wanted: _Wanted, folder: Path) -> Recipe:
@@ -199,25 +212,30 @@ def _recipe(wanted: _Wanted, folder: Path) -> Recipe:
     Raises:
         ConfigError: There is no such recipe, or the run was begun with another one.
     """
-    from dataclasses import replace
-
-    from twin_training.recipe import in_size, load_recipe
     from twin_training.run_guard import check_same, read_recipe
 
     own = read_recipe(folder) if wanted.resume else None
     if own is not None:
         if wanted.region:
-            raise ConfigError("a run that is gone on with keeps its region", fix="leave --region out")
+            raise ConfigError("a run that is resumed keeps its region", fix="leave --region out")
         if not (wanted.recipe or wanted.size or wanted.steps):
             return own
-    name = wanted.recipe or "auto"
-    # Of what is not said again, the run's own stands.
-    recipe = own if own is not None and not wanted.recipe else load_recipe(name)
-    if wanted.size:
-        recipe = in_size(recipe, wanted.size)
-    if wanted.steps:
-        recipe = replace(recipe, train=replace(recipe.train, steps=wanted.steps))
+    recipe = _asked(wanted, own)
     if own is not None:
         check_same(own, recipe, folder)
         return own
     return recipe
+
+
+def _asked(wanted: _Wanted, own: Recipe | None = None) -> Recipe:
+    """Returns the recipe that the options name; of what they do not say again, that of a run stands.
+
+    Raises:
+        ConfigError: There is no such recipe, size or number of steps.
+    """
+    from twin_training.recipe import in_size, load_recipe, with_steps
+
+    recipe = own if own is not None and not wanted.recipe else load_recipe(wanted.recipe or "auto")
+    if wanted.size:
+        recipe = in_size(recipe, wanted.size)
+    return with_steps(recipe, wanted.steps) if wanted.steps else recipe

@@ -50,7 +50,8 @@ class Detail:
     def __str__(self) -> str:
         """Says what was found and what follows, for people."""
         size = "large" if self.deserves_large else "standard"
-        return f"detail: {_SIDE} pixels hold {1 - self.lost_share:.0%} of what moves; {size} size"
+        held = f"views of {_SIDE}x{_SIDE} pixels hold {1 - self.lost_share:.0%} of what moves"
+        return f"detail: {held}, so the size is {size}"
 
 
 def look_closely(frames: Sequence[Image], region: Region | None) -> Detail | None:

@@ -51,6 +51,9 @@ _BOTH_MOVE: Final = 1.5
 _LEAST_SHOWN: Final = 0.7
 _LIMIT: Final = 127
 
+WORSE_THAN_BASELINE: Final = "worse-than-baseline"
+"""Kind of a finding that conversion settles."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -87,11 +90,7 @@ def check_recording(dataset: Dataset, *, moving: bool, chosen: bool = False) -> 
     longest = train if dataset.continuous else max(parts, key=len)
     share = max(evidence.camera_motion(part) for part in (longest, test) if len(part) > 1)
     if share >= _CAMERA_SHARE:
-        advice = (
-            "fix the camera and record again" if moving else "fix the camera, or the twin has to learn each place anew"
-        )
-        what = f"the camera moves: in {share:.0%} of the compared views the whole edge of the picture has shifted"
-        return [*findings, Finding("camera-moves", what, share, f"{advice}; the gap will be high whenever it moves")]
+        return [*findings, _camera_moves(share)]
     return findings if chosen else [*findings, *_recipe_fits(longest, validation, moving=moving)]
 
 
@@ -106,38 +105,43 @@ def check_views(views: Views) -> list[Finding]:
         what = "nothing moves in the recording"
         findings.append(Finding("still", what, 0.0, "record it while it does what the twin is to follow"))
     share = evidence.camera_motion(views)
-    if share >= _CAMERA_SHARE:
-        what = f"the camera moves: in {share:.0%} of the compared views the whole edge of the picture has shifted"
-        findings.append(Finding("camera-moves", what, share, "fix the camera and record again"))
-    return findings
+    return [*findings, _camera_moves(share)] if share >= _CAMERA_SHARE else findings
+
+
+def _camera_moves(share: float) -> Finding:
+    what = f"the camera moves: the whole edge of the picture shifts in {share:.0%} of the views that were compared"
+    advice = "mount the camera firmly and record again, or expect a high gap whenever it moves"
+    return Finding("camera-moves", what, share, advice)
 
 
 def check_shown(share: float) -> list[Finding]:
     """Looks at how much of what moves is in the view, 0-1."""
     if share >= _LEAST_SHOWN:
         return []
-    what = f"the view shows {share:.0%} of the places where something moves, the others are cut off"
-    advice = 'give --region for what matters, or a recipe with `resize_mode = "fit-longest"` for all of it'
+    what = f"the view shows only {share:.0%} of the area in which something moves; the rest is cut off"
+    advice = 'choose what matters with --region, or show all of it by `resize_mode = "fit-longest"` in a recipe'
     return [Finding("motion-cut-off", what, share, advice)]
 
 
-def check_framing(found: Found, dataset: Dataset, *, moving: bool) -> list[Finding]:
+def check_framing(found: Found, dataset: Dataset, *, uses_empty: bool) -> list[Finding]:
     """Looks at what of the frames the views show, and at the picture of the empty scene.
 
     Args:
         found: How the region was settled.
         dataset: The views that came of it.
-        moving: Whether the recipe is for a subject that moves as a whole.
+        uses_empty: Whether the recipe learns its background from the picture of the empty scene.
     """
     findings = [] if found.framing is None else check_shown(found.framing.shown)
     if dataset.empty is None:
         return findings
-    if not moving:
-        what = "the picture of the empty scene is not used: this recipe is for a subject that stays in its place"
+    if not uses_empty:
+        what = "the picture of the empty scene is not used: this recipe has no background of its own"
         return [*findings, Finding("empty-unused", what, 0.0, "leave --empty out")]
     apart = evidence.difference_from_scene(dataset.train, dataset.empty)
     if apart > _PLATE_LEVELS:
-        what = f"the picture of the empty scene differs by {apart:.0f} of 255 from the least that any view does"
+        what = (
+            f"the picture of the empty scene differs by {apart:.0f} of 255 from what the recording shows of that scene"
+        )
         advice = "take it with the same camera in the same place and light, right before or after the recording"
         findings.append(Finding("empty-differs", what, apart, advice))
     return findings
@@ -151,7 +155,8 @@ def _amount(train: Views) -> list[Finding]:
             "few-frames",
             f"there are only {len(train)} frames to train on",
             len(train),
-            f"record at least {_FEW}, a minute of all that the subject does; what is not in them will be drawn badly",
+            f"record at least {_FEW}, better a minute in which the subject does all that it does; the twin draws badly "
+            "what training has not shown",
         )
     ]
 
@@ -161,8 +166,8 @@ def _light(train: Views) -> list[Finding]:
     blank = float((evidence.contrast(sample) < _LEAST_CONTRAST).mean())
     findings = []
     if blank > _BLANK_SHARE:
-        what = f"{blank:.0%} of the training views are one even color"
-        findings.append(Finding("blank-views", what, blank, "cut them out, or look for what covers the lens at times"))
+        what = f"{blank:.0%} of the training views show nothing but one even color"
+        findings.append(Finding("blank-views", what, blank, "cut them out, or find out what covers the lens at times"))
     brightness = float(np.percentile(sample[:, ::4, ::4], 95))
     if brightness < _DIM:
         what = f"the picture is very dark: 95 % of its values are below {brightness:.0f} of 255"
@@ -180,7 +185,7 @@ def _still(validation: Views, test: Views) -> list[Finding]:
         if share < _STILL_SHARE:
             what = f"nothing moves in the {name} part of the recording"
             findings.append(
-                Finding(f"{name}-still", what, share, f"{used} says nothing about the subject at work; record longer")
+                Finding(f"{name}-still", what, share, f"record longer; {used} says nothing about the subject at work")
             )
     return findings
 
@@ -196,11 +201,12 @@ def _unlike(dataset: Dataset) -> list[Finding]:
             return []
         times = float(np.median(distances[distances > limit])) / max(usual, 1.0)
         what = (
-            f"{share:.0%} of {name} is unlike training, {times:.1f} times as far from what that spans "
-            "as its own parts are from each other"
+            f"{share:.0%} of {name} looks unlike the training part: it is {times:.1f} times as far from that as pieces "
+            "of the training part are from each other"
         )
         advice = (
-            f"cut off what does not belong to the subject, or record longer so that training sees it; {consequence}"
+            "cut it out if it does not belong to the subject, else record more of what it shows, so that training sees "
+            f"it; {consequence}"
         )
         return [Finding(kind, what, times, advice)]
 
@@ -208,9 +214,9 @@ def _unlike(dataset: Dataset) -> list[Finding]:
     ranges = zip(dataset.validation_cuts, (*dataset.validation_cuts[1:], len(of_validation)), strict=True)
     for block, (first, end) in zip(dataset.validation_blocks, ranges, strict=True):
         name = f"the validation block {block}" if block else "the validation part"
-        consequence = "the twin is chosen on that too, and calibrated on the blocks that are like the others"
+        consequence = "else the choice of the recipe and the calibration of the gap rest on views that are not usual"
         findings += finding("validation-unlike-training", name, of_validation[first:end], consequence)
-    consequence = "expect the measured quality to be low and the gap to be high there"
+    consequence = "else expect a low measured quality, and a high gap whenever the subject looks like that"
     return [*findings, *finding("test-unlike-training", "the test part", of_test, consequence)]
 
 
@@ -222,7 +228,7 @@ def _recipe_fits(train: Views, held: Views, *, moving: bool) -> list[Finding]:
                 "moves-as-a-whole",
                 f"the subject moves as a whole: aligning its views makes linear renderings {gain:.1f} dB better",
                 gain,
-                "train it with `moving = true`, as the recipe face has it",
+                "train it with --recipe face, or with `moving = true` in a recipe of your own",
             )
         ]
     if moving and gain < _NO_GAIN_DB:
@@ -231,7 +237,8 @@ def _recipe_fits(train: Views, held: Views, *, moving: bool) -> list[Finding]:
                 "stays-in-place",
                 f"the subject does not move as a whole: aligning its views changes linear renderings by {gain:+.1f} dB",
                 gain,
-                "a recipe with `moving = false`, such as rig, draws it as well and has four bytes less in each state",
+                "train it with --recipe linear, or with `moving = false` in a recipe of your own: it is drawn as well, "
+                "and each state has four bytes less",
             )
         ]
     return []
@@ -295,8 +302,8 @@ def check_following(stage: Stage, held: Following | None = None, name: str = "th
     if two:
         what = f"{regions.share:.0%} of the training views show two separate regions of similar size that move"
         advice = (
-            "one pose follows one subject: expect the other to be drawn badly wherever training has seldom shown it; "
-            "record one alone, or crop to it"
+            "record one of them alone, or choose it with --region; a twin follows one subject, and draws the other "
+            "badly wherever training has seldom shown it"
         )
         return [*findings, Finding("two-subjects", what, regions.share, advice)]
     return [*findings, *_leaving("the training part", stage, stage.train, masks)]
@@ -307,8 +314,10 @@ def _background(stage: Stage) -> list[Finding]:
     levels = evidence.outside_difference(stage.train.views, stage.plate, subjects)
     if levels <= _PLATE_LEVELS:
         return []
-    what = f"the background changes: outside of the subject, views differ from the plate by {levels:.0f} of 255"
-    advice = "fix camera, exposure and light, and keep others out of the picture; the twin knows one still background"
+    what = f"the background changes: outside of the subject, views differ by {levels:.0f} of 255 from how it usually is"
+    advice = (
+        "keep camera, exposure and light as they are, and others out of the picture; a twin has one still background"
+    )
     return [Finding("background-changes", what, levels, advice)]
 
 
@@ -325,15 +334,17 @@ def _leaving(name: str, stage: Stage, followed: Following, known: evidence.Masks
     findings = []
     if gone > _LOST_SHARE:
         what = f"the subject is not in the picture in {gone:.0%} of {name}"
-        advice = "cut these parts out; a twin cannot say that its subject is gone, its gap will be high then"
+        advice = "cut these parts out; a twin always draws its subject, so its gap is high while the subject is gone"
         findings.append(Finding("leaves-the-picture", what, gone, advice))
     elif cut > _CUT_SHARE:
         what = f"more than half of the subject is outside of the picture in {cut:.0%} of {name}"
         advice = "move the camera back, or point it at where the subject is; what is not seen cannot be learned"
         findings.append(Finding("leaves-the-picture", what, cut, advice))
     if lost > _LOST_SHARE:
-        what = f"the subject is lost from sight in {lost:.0%} of {name}, though it is there"
-        advice = "record it moving more slowly or at more frames per second, or starting in the middle of the picture"
+        what = f"tracking has lost the subject in {lost:.0%} of {name}, though it is in the picture"
+        advice = (
+            "record slower motion, or more frames per second, or begin with the subject in the middle of the picture"
+        )
         findings.append(Finding(LOST, what, lost, advice))
     return findings
 
@@ -360,18 +371,16 @@ def check_result(
         rate_bytes=baseline["bytes"],
     )
     if compared.worse:
+        what = f"the twin before conversion is {compared.text}"
         advice = (
-            "train longer, or on more of the subject; at the bytes that the twin takes itself, which are fewer, "
-            "conversion holds it against the same again"
+            "look whether twin-convert says so too, which compares both at the bytes that the twin takes; if so, train "
+            "longer or on more of the subject"
         )
-        findings.append(
-            Finding(
-                "worse-than-baseline", f"the twin is {compared.text}", test["psnr_db"] - baseline["psnr_db"], advice
-            )
-        )
+        findings.append(Finding(WORSE_THAN_BASELINE, what, test["psnr_db"] - baseline["psnr_db"], advice))
     over_mean = test["psnr_db"] - mean_image["psnr_db"]
     if over_mean < _GAIN_DB:
-        what = f"the twin draws unseen views {over_mean:+.1f} dB better than one still picture would"
-        advice = "it follows next to nothing; record more of what the subject does, and look at samples.png"
+        how = f"only {over_mean:.1f} dB better" if over_mean >= 0 else f"{-over_mean:.1f} dB worse"
+        what = f"on held-out views the twin is {how} than one still picture of the subject"
+        advice = "look at samples.png, and record more of what the subject does; the twin hardly shows any of it"
         findings.append(Finding("hardly-better-than-a-still", what, over_mean, advice))
     return findings

@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from twin_edge.wording import counted
+
 if TYPE_CHECKING:
     from twin_training import diagnosis, loop
 
@@ -69,7 +71,7 @@ class Display:
         if self._bars is not None:
             self._bars.update(self._recording, completed=done, total=total)
         elif done == total:
-            self._console.print(f"recorded {done} frames")
+            self._console.print(f"recorded {counted(done, 'frame')}")
 
     def prepared(self, stage: str) -> None:
         """Shows what is computed before the first step."""

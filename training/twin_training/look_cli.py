@@ -37,16 +37,20 @@ def command(
     """Looks; see the command's help."""
 
     def look_() -> None:
-        from twin_edge.files import write_atomic
+        from twin_edge.files import refuse_unwritable, write_atomic
         from twin_training.look import look
         from twin_training.recipe import in_size, load_recipe
+        from twin_training.source import check_wishes
 
+        recipe = in_size(load_recipe("face"), size)
+        check_wishes(subject, region, "")
+        refuse_unwritable(output)
         console = Console(stderr=True)
         with console.status("reading") as status:
             looked = look(
                 subject,
                 region,
-                in_size(load_recipe("face"), size),
+                recipe,
                 lambda done, _total: status.update(f"reading: {done} frames"),
             )
         write_atomic(output, looked.png())

@@ -358,6 +358,17 @@ def in_size(recipe: Recipe, name: str) -> Recipe:
     return changed
 
 
+def with_steps(recipe: Recipe, steps: int) -> Recipe:
+    """Returns a recipe that trains for another number of steps.
+
+    Raises:
+        ConfigError: It is out of range.
+    """
+    changed = replace(recipe, train=replace(recipe.train, steps=steps))
+    _check(changed)
+    return changed
+
+
 def check_name(name: str) -> None:
     """Refuses a name that is none for a run folder and a bundle.
 
@@ -385,19 +396,24 @@ def _build(kind: type[_T], tree: Mapping[str, Any], where: str) -> _T:
     return kind(**{key: _convert(hints[key], value, f"{where}.{key}") for key, value in tree.items()})
 
 
+_KINDS: Mapping[type, str] = {int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false"}
+
+
 def _convert(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{where} must be a table")
+            raise ConfigError(
+                f"{where} is {value!r:.40}", fix=f"write it as a table, [{where.removeprefix('recipe.')}]"
+            )
         return _build(hint, value, where)
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple) or not (value or where in _MAY_BE_EMPTY):
-            raise ConfigError(f"{where} must be an array that is not empty")
+            raise ConfigError(f"{where} is {value!r:.40}", fix="give an array with at least one value, such as [1, 2]")
         return tuple(_convert(get_args(hint)[0], entry, where) for entry in value)
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:
-        raise ConfigError(f"{where} must be of type {hint.__name__}, not {value!r}")
+        raise ConfigError(f"{where} is {value!r:.40}", fix=f"give {_KINDS[hint]}")
     return value
 
 
@@ -480,7 +496,7 @@ def _check_data(recipe: Recipe) -> None:
     try:
         _ = recipe.view
     except ManifestError as error:
-        raise ConfigError(f"recipe.data makes no view ({error.message})") from error
+        raise ConfigError(f"recipe.data makes no view ({error.message})", fix="correct the recipe") from error
 
 
 def _check_model(model: ModelConfig) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +19,7 @@ from twin_edge.cameras.rig import Rig, RigConfig
 from twin_edge.errors import CameraEndedError, CameraTimeoutError, TrainingError
 from twin_edge.images import Image
 from twin_edge.preprocess.view import Viewer
+from twin_edge.wording import counted
 from twin_training import evidence
 from twin_training.novelty import novel_blocks
 from twin_training.recipe import DataConfig, Recipe
@@ -124,6 +126,18 @@ def record(subject: str, recipe: Recipe, report: Report = lambda _done, _total: 
     return replace(dataset, empty=read_empty(empty, recipe)) if empty else dataset
 
 
+def describe_learned(dataset: Dataset) -> str:
+    """Returns which blocks are trained on instead of being held out, one line for people; empty for none."""
+    blocks = dataset.learned_blocks
+    if not blocks:
+        return ""
+    there, used = ("in this one", "it is") if len(blocks) == 1 else ("in these", "they are")
+    return (
+        f"{' and '.join(blocks)}: no other part before the test shows what happens {there}, so {used} used for "
+        "training, not for validation"
+    )
+
+
 def read_empty(source: str, recipe: Recipe) -> Image:
     """Returns the view of a scene without its subject: the median of what an image or a video shows.
 
@@ -134,11 +148,17 @@ def read_empty(source: str, recipe: Recipe) -> Image:
     Raises:
         CameraError: It cannot be read.
     """
-    if Path(source).suffix.lower() in IMAGE_SUFFIXES:
+    if is_image(source):
         return Viewer(recipe.view)(read_image(Path(source)))
     short = replace(recipe, data=replace(recipe.data, max_frames=_EMPTY_FRAMES, record_s=_EMPTY_S))
     views, _ = _read_all(source, short, lambda _done, _total: None)
     return np.asarray(np.median(views, axis=0), np.uint8)
+
+
+def is_image(source: str) -> bool:
+    """Whether a source is the file of an image, whatever its name; OpenCV takes some for videos of one frame."""
+    path = Path(source)
+    return path.suffix.lower() in IMAGE_SUFFIXES or (path.is_file() and cv2.haveImageReader(source))
 
 
 def _record_rig(recipe: Recipe, report: Report) -> Dataset:
@@ -328,9 +348,10 @@ def _check(dataset: Dataset, subject: str, data: DataConfig) -> None:
     used = len(dataset.train) + len(dataset.validation) + len(dataset.test)
     if used < LEAST_FRAMES * _LEAST_USED or len(dataset.validation) < _LEAST_VALIDATION:
         rate = f" at {data.fps:g} a second" if data.fps else ""
+        held = f", {len(dataset.validation)} of them to calibrate on" if len(dataset.validation) else ""
         raise TrainingError(
-            f"{subject} has {used} usable frames, with {len(dataset.validation)} of them for calibration",
-            fix=f"record at least {LEAST_FRAMES} frames{rate}, a minute of the subject doing all it does is better",
+            f"{subject} has {counted(used, 'usable frame')}{held}: too few to train on",
+            fix=f"record at least {LEAST_FRAMES} frames{rate}; a minute of the subject doing all it does is better",
         )
     if evidence.contrast(evidence.some(dataset.train, 100)).mean() < _EVEN:
         raise TrainingError(f"{subject} shows nothing but one even color", fix="check the camera, its lens and light")

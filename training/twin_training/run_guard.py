@@ -31,14 +31,17 @@ def check_may_begin(folder: Path, *, resume: bool, force: bool) -> None:
         raise ConfigError("--resume and --force contradict each other", fix="give one of them")
     if resume and not unfinished:
         if finished:
-            raise ConfigError(f"the training in {folder} has finished", fix="convert it, or train without --resume")
+            raise ConfigError(
+                f"the training in {folder} has finished",
+                fix=f"convert it: twin-convert {folder}, or train without --resume",
+            )
         raise ConfigError(f"there is no checkpoint in {folder}", fix="train without --resume")
     if resume or force:
         return
     if unfinished:
         raise ConfigError(
             f"{folder} has a training that was stopped",
-            fix="go on with --resume, or give another --name, or --force to begin anew",
+            fix="go on with it by --resume, or give another --name, or begin anew with --force",
         )
     if finished:
         raise ConfigError(
@@ -61,7 +64,7 @@ def read_recipe(folder: Path) -> Recipe:
     try:
         return recipe_from_json(json.loads((folder / RECIPE).read_bytes()))
     except (OSError, ValueError) as error:
-        raise TrainingError(f"{folder} is not a run to go on with", fix="train without --resume") from error
+        raise TrainingError(f"{folder} is not a run that can be resumed", fix="train without --resume") from error
 
 
 def check_same(own: Recipe, asked: Recipe, folder: Path) -> None:
@@ -80,5 +83,5 @@ def check_same(own: Recipe, asked: Recipe, folder: Path) -> None:
         raise ConfigError(
             f"the training in {folder} was begun with other settings (recipe {own.name}, size {own.model.size}, "
             f"{own.train.steps} steps)",
-            fix="leave --recipe, --size and --steps out to go on with them, or begin anew with --force",
+            fix="leave out --recipe, --size and --steps to go on with its own, or begin anew with --force",
         )

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from twin_edge.cameras import open_camera
+from twin_edge.cameras import open_camera, refuse_unreadable
+from twin_edge.cameras.folder import read_image
 from twin_edge.filming import FilmConfig, FilmStats, film
 from twin_edge.preprocess.region import Region, checked, describe, parse_region, to_fractions
 from twin_training.framing import Framing, find_framing
 from twin_training.recipe import Recipe
-from twin_training.recordings import RIG, Report
+from twin_training.recordings import RIG, Report, is_image
 from twin_training.survey import Survey, survey
 
 AUTO: Final = "auto"
@@ -97,6 +98,28 @@ def settle_region(source: str, wish: str, recipe: Recipe, report: Report) -> Fou
         return Found(_with_region(recipe, None), None, None)
     framing = find_framing(seen.frames, seen.size, recipe.model.size)
     return Found(_with_region(recipe, framing.region), seen, framing)
+
+
+def check_wishes(subject: str, region: str, empty: str) -> None:
+    """Refuses what surely cannot be read, before anything is made of it.
+
+    Args:
+        subject: `rig`, or a camera URI.
+        region: As for `settle_region`.
+        empty: An image or a video of the scene without the subject; empty for none.
+
+    Raises:
+        CameraError: A file is not there, or is none that can be read.
+        ConfigError: It is no camera URI, or no region.
+    """
+    if region not in {"", AUTO, WHOLE}:
+        parse_region(region)
+    if subject not in RIG:
+        refuse_unreadable(open_camera(subject))
+    if empty and is_image(empty):
+        read_image(Path(empty))
+    elif empty:
+        refuse_unreadable(open_camera(empty))
 
 
 def describe_found(found: Found) -> str:

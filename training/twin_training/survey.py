@@ -12,7 +12,9 @@ import numpy.typing as npt
 from twin_edge.cameras import VideoCamera, open_camera
 from twin_edge.errors import CameraEndedError, TrainingError
 from twin_edge.images import Image
+from twin_edge.wording import counted
 from twin_training.framing import shrink_frame
+from twin_training.splits import LEAST_FRAMES
 
 _MOST: Final = 200
 _SMALL_SIDE: Final = 192
@@ -99,7 +101,9 @@ def survey(subject: str, most_s: float, report: Report = lambda _done, _total: N
         camera.close()
     if sample is None or len(kept.frames) < _LEAST:
         raise TrainingError(
-            f"{subject} has {count} frames", fix="record a minute of the subject doing all that it does"
+            f"{subject} has {counted(count, 'frame')}",
+            fix=f"give a video, a folder of images or a camera, with at least {LEAST_FRAMES} frames; a minute of the "
+            "subject doing all that it does is better",
         )
     rows = np.unique(np.linspace(0, len(kept.frames) - 1, min(len(kept.frames), _MOST)).round().astype(int))
     frames = np.stack([kept.frames[row] for row in rows])

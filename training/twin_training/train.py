@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from twin_edge.files import write_atomic
 from twin_edge.pictures import labelled_rows
-from twin_training.auto import candidates, in_fitting_size
+from twin_training.auto import PARTS, candidates, in_fitting_size
 from twin_training.baselines import best, rate_points
 from twin_training.candidates import Job, best_of, evaluate, evenly_rows, train_candidates
 from twin_training.diagnosis import (
@@ -31,7 +31,7 @@ from twin_training.loop import Progress, TwinTrainer
 from twin_training.networks import multiply_accumulates
 from twin_training.pictures import losses_png
 from twin_training.recipe import Recipe
-from twin_training.recordings import Dataset, Report, Views, record
+from twin_training.recordings import Dataset, Report, Views, describe_learned, record
 from twin_training.run_folder import RunFolder
 from twin_training.run_guard import check_may_begin
 from twin_training.source import Found, describe_found, readable, settle_region
@@ -107,11 +107,7 @@ def train(
         recipe = in_fitting_size(recipe, found.survey.details, on_note)
     found = replace(found, survey=None)  # Its frames are many, and nobody looks at them again.
     dataset = record(source, recipe, on_recording, empty)
-    if dataset.learned_blocks:
-        on_note(
-            f"only {' and '.join(dataset.learned_blocks)} of what is before the test shows what it does: trained on, "
-            "not held out"
-        )
+    on_note(describe_learned(dataset))
     recorded = time.monotonic()
     findings: list[Finding] = []
 
@@ -128,12 +124,13 @@ def train(
     if stopped_at is not None:
         return Outcome(finished=False, step=stopped_at, seconds=time.monotonic() - started, metrics={})
     chosen = best_of(tried)
+    on_note(f"{chosen.recipe.name} is kept, it is the best on the validation blocks" if len(tried) > 1 else "")
     recipe, trainer, history = chosen.recipe, chosen.trainer, list(chosen.history)
     assert trainer is not None  # noqa: S101 - the best one keeps it
     run.begin(recipe, resume=False)
     if recipe.model.family != "article":
         tell(check_recording(dataset, moving=recipe.model.moving, chosen=len(choices) > 1))
-    tell(check_framing(found, dataset, moving=recipe.model.moving))
+    tell(check_framing(found, dataset, uses_empty=recipe.model.moving or recipe.model.family == PARTS))
     stage = stage_of(trainer.start, dataset.train) if isinstance(trainer, Trainer) else None
     tell([] if stage is None else check_following(stage))
     trained = time.monotonic()

@@ -93,7 +93,7 @@ class Bundle:
         except OSError as error:
             raise BundleError(
                 f"cannot read the bundle {path} ({error.strerror})",
-                fix="give the path of a .twin file to --bundle, or make one with 'make train convert'",
+                fix="check the path of the .twin file, or make one with 'make train convert'",
             ) from error
         return cls.from_bytes(data)
 

@@ -263,7 +263,7 @@ class Manifest:
         if tree.get("schema") != SCHEMA:
             raise ManifestError(
                 f"the bundle has manifest schema {tree.get('schema')!r:.40}, this release reads schema {SCHEMA}",
-                fix="upgrade twin-edge, or convert the run again with this release",
+                fix=_other_release(tree),
             )
         try:
             return cls._from_tree(tree, hashlib.sha256(data).hexdigest())
@@ -316,6 +316,17 @@ _BASELINE = re.compile(f"(?:{'|'.join(BASELINES)})?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST_POSE = {"steps": (1e3, 1e3, 1.0, 0.1), "reach": (1e3, 1e3, 10.0, 1.0)}
 """Pixels, pixels, radians, logarithm: with every value of a state, magnifications then stay finite."""
+
+
+def _other_release(tree: dict[str, Any]) -> str:
+    """Returns what to do about a manifest of another schema than this release reads."""
+    schema, name = tree.get("schema"), tree.get("name")
+    if type(schema) is not int:
+        return _REMAKE
+    if schema > SCHEMA:
+        return "a later release made it: upgrade twin-edge"
+    run = name if isinstance(name, str) and _NAME.fullmatch(name) else "NAME"
+    return f"an earlier release made it: make it again where it was trained, with 'twin-convert runs/{run} --force'"
 
 
 def _origin(item: checks.Item) -> Origin:

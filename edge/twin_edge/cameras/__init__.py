@@ -8,7 +8,7 @@ from twin_edge.cameras.folder import FolderCamera
 from twin_edge.cameras.rig import FAULT_NAMES, Fault, Rig, RigCamera, RigConfig, parse_rig
 from twin_edge.cameras.settings import CaptureConfig, CaptureState, CaptureStats
 from twin_edge.cameras.stream import StreamCamera, redact
-from twin_edge.cameras.uri import URI_FORMS, open_camera
+from twin_edge.cameras.uri import URI_FORMS, open_camera, refuse_unreadable
 from twin_edge.cameras.video import VideoCamera
 
 __all__ = [
@@ -33,4 +33,5 @@ __all__ = [
     "open_camera",
     "parse_rig",
     "redact",
+    "refuse_unreadable",
 ]

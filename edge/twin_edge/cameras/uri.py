@@ -64,6 +64,19 @@ def open_camera(uri: str) -> Camera:
     return _MAKERS[scheme](scheme, rest)
 
 
+def refuse_unreadable(camera: Camera) -> None:
+    """Refuses a file or a folder that cannot be read, before anything is started for it; asks nothing of others.
+
+    Raises:
+        CameraError: It is not there, or is none.
+    """
+    if isinstance(camera, FolderCamera | VideoCamera):
+        try:
+            camera.open()
+        finally:
+            camera.close()
+
+
 def _rig(scheme: str, rest: str) -> Camera:
     return RigCamera(f"{scheme}:{rest}")
 

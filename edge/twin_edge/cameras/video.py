@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 
 from twin_edge.cameras.base import Frame
+from twin_edge.cameras.folder import IMAGE_SUFFIXES
 from twin_edge.cameras.opencv import grab, open_video, stated_fps
 from twin_edge.cameras.pacing import DEFAULT_FPS
 from twin_edge.errors import CameraEndedError, CameraError, CameraOpenError
@@ -18,6 +19,7 @@ from twin_edge.images import Image
 _LOGGER = logging.getLogger(__name__)
 _COMPLETE_SHARE = 0.9
 """Files often state a length that is a little off; less than this share of it means that the file is broken."""
+_INSTEAD = "give a video, images:FOLDER for a folder of images, or a camera"
 
 
 class VideoCamera:
@@ -66,6 +68,23 @@ class VideoCamera:
             raise CameraOpenError(f"{self._path} is not a file", fix="for a folder of images use images:DIR")
         if not self._path.stat().st_size:
             raise CameraOpenError(f"{self._path} is empty", fix="record or copy the video again")
+        if self._path.suffix.lower() in IMAGE_SUFFIXES:
+            raise CameraOpenError(f"{self._path} is a single image, not a video", fix=_INSTEAD)
+        video, first = self._first_frame()
+        # FFmpeg takes an image of any name for a video. The second frame is looked for in another pass: the times of
+        # frames are read off the file as it stands.
+        if not self._index and video.get(cv2.CAP_PROP_FRAME_COUNT) <= 1:
+            second = grab(video, str(self._path))
+            video.release()
+            if second is None:
+                raise CameraOpenError(f"{self._path} has a single frame: it is an image, not a video", fix=_INSTEAD)
+            video, first = self._first_frame()
+        self._video, self._first, self._in_pass = video, first, 0
+        self.fps = stated_fps(video)
+        self.rotation = int(video.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
+
+    def _first_frame(self) -> tuple[cv2.VideoCapture, Image]:
+        """Opens the file anew and decodes its first frame."""
         # By absolute path: a name such as "a:b.mp4" would be taken for a protocol.
         video = open_video(str(self._path.resolve()), _file_backend())
         if video is None:
@@ -75,9 +94,7 @@ class VideoCamera:
         if first is None:
             video.release()
             raise CameraOpenError(f"{self._path} has no frame that can be decoded", fix="record or copy it again")
-        self._video, self._first, self._in_pass = video, first, 0
-        self.fps = stated_fps(video)
-        self.rotation = int(video.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
+        return video, first
 
     def read(self, timeout_s: float) -> Frame:  # noqa: ARG002 - a file never keeps anyone waiting
         """Decodes the next frame; see `Camera.read`."""

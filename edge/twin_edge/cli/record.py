@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from twin_edge.cli.common import run_command
+from twin_edge.cli.options import CaFile, CertFile, KeyFile, PasswordFile
 
 HELP = """Record twins: states, events, reports and bundles to one file, at a few bytes a state.
 
@@ -37,9 +38,10 @@ def command(
     timeout_s: Annotated[
         float, typer.Option(metavar="S", min=0, help="Give up when no state has come by then; 0 never does.")
     ] = 30.0,
-    ca_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="PEM file of the authorities for mqtts:// and wss://.")
-    ] = None,
+    ca_file: CaFile = None,
+    cert_file: CertFile = None,
+    key_file: KeyFile = None,
+    password_file: PasswordFile = None,
     cache_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Where fetched bundles are kept.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the counters of each second as a JSON line.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show debug logs and tracebacks.")] = False,
@@ -64,6 +66,9 @@ def command(
             max_bytes=None if max_mb is None else round(max_mb * 1e6),
             timeout_s=timeout_s,
             ca_file=ca_file,
+            cert_file=cert_file,
+            key_file=key_file,
+            password_file=password_file,
             cache_dir=cache_dir,
         )
         printer = RecordPrinter(json=json)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from twin_edge.cli.common import run_command
+from twin_edge.cli.options import CaFile, CertFile, KeyFile, PasswordFile
 
 HELP = """Take a device away from Home Assistant, with all its entities.
 
@@ -30,9 +30,10 @@ def command(
     everything: Annotated[
         bool, typer.Option("--everything", help="Clear whatever else the broker keeps of the twin.")
     ] = False,
-    ca_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="PEM file of the authorities for mqtts:// and wss://.")
-    ] = None,
+    ca_file: CaFile = None,
+    cert_file: CertFile = None,
+    key_file: KeyFile = None,
+    password_file: PasswordFile = None,
     json: Annotated[bool, typer.Option("--json", help="Print what was cleared as a JSON line.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show debug logs and tracebacks.")] = False,
 ) -> None:
@@ -44,7 +45,10 @@ def command(
         from twin_edge.unpairing import unpair
 
         twin_id = TwinId.parse(twin)
-        cleared = unpair(BrokerConfig.from_url(broker, ca_file=ca_file), twin_id, everything=everything)
+        config = BrokerConfig.from_url(
+            broker, ca_file=ca_file, cert_file=cert_file, key_file=key_file, password_file=password_file
+        )
+        cleared = unpair(config, twin_id, everything=everything)
         if json:
             print_json({"type": "unpair", "twin": str(twin_id), "cleared": cleared})
         else:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_edge.errors import IncompatibleRuntimeError
+from twin_edge.models.quiet import chatter_hidden
 from twin_edge.models.runtimes import Runtime
 
 INT8_MIN, INT8_MAX = -128, 127
@@ -55,8 +56,9 @@ class Model:
 
     def __init__(self, content: bytes, runtime: Runtime, *, threads: int = 1) -> None:
         try:
-            self._interpreter = runtime.interpreter(model_content=content, num_threads=threads)
-            self._interpreter.allocate_tensors()
+            with chatter_hidden():
+                self._interpreter = runtime.interpreter(model_content=content, num_threads=threads)
+                self._interpreter.allocate_tensors()
         # A runtime reports through whatever its binding makes of a C++ error; SystemError is one of them.
         except (ValueError, RuntimeError, SystemError, MemoryError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

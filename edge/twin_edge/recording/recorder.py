@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from twin_edge.bundle.archive import Bundle
 from twin_edge.errors import ConfigError
+from twin_edge.files import refuse_unwritable
+from twin_edge.recording.schema import refuse_another_file
 from twin_edge.recording.writer import RecordingWriter
 from twin_edge.sync import BrokerConfig, HeardEvent, HeardReport, TwinId, TwinViews
 from twin_edge.sync.view.patterns import EVERY
@@ -46,6 +48,12 @@ class RecordConfig:
     """Longest wait for the first state, seconds; 0 waits for ever."""
     ca_file: Path | None = None
     """PEM file of the authorities that may have signed the broker's certificate; the system's when None."""
+    cert_file: Path | None = None
+    """PEM file of the certificate to log in with (mTLS); none when None."""
+    key_file: Path | None = None
+    """PEM file of its private key; the certificate's file when None."""
+    password_file: Path | None = None
+    """File with the password; the environment or systemd's credential when None."""
     cache_dir: Path | None = None
     """Where fetched bundles are kept; below `$XDG_CACHE_HOME` when None."""
 
@@ -94,7 +102,7 @@ def record(config: RecordConfig, *, stop: threading.Event, on_stats: Callable[[R
         The counters at the end.
 
     Raises:
-        ConfigError: The broker's URL, or the pattern, cannot be used.
+        ConfigError: The broker's URL, the pattern, or the place of the file, cannot be used.
         SyncError: The broker cannot be used, or no state came in time; says what is missing.
         RecordingError: The file is not a recording, or cannot be written.
     """
@@ -102,7 +110,15 @@ def record(config: RecordConfig, *, stop: threading.Event, on_stats: Callable[[R
         raise ConfigError(
             "an embedded broker lives inside of 'twin-edge run'", fix="give the URL that it prints to --broker"
         )
-    broker = BrokerConfig.from_url(config.broker, ca_file=config.ca_file)
+    broker = BrokerConfig.from_url(
+        config.broker,
+        ca_file=config.ca_file,
+        cert_file=config.cert_file,
+        key_file=config.key_file,
+        password_file=config.password_file,
+    )
+    refuse_another_file(config.path)
+    refuse_unwritable(config.path)
     inbox = _Inbox()
     views = TwinViews(broker, config.twins, config.cache_dir, max_queued=0, tap=inbox)
     # Without a broker, no empty file is to stay behind.

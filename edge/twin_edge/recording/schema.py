@@ -96,9 +96,7 @@ def create(path: Path) -> sqlite3.Connection:
     Raises:
         RecordingError: There is another file already, or it cannot be written.
     """
-    if path.exists() and (not path.is_file() or path.stat().st_size):
-        with reading_from(path):
-            _check_header(path)
+    refuse_another_file(path)
     with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         database = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
@@ -121,6 +119,17 @@ def create(path: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def refuse_another_file(path: Path) -> None:
+    """Refuses what is there and is no recording to add to.
+
+    Raises:
+        RecordingError: It is another file.
+    """
+    if path.exists() and (not path.is_file() or path.stat().st_size):
+        with reading_from(path):
+            _check_header(path)
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
@@ -174,8 +183,10 @@ def _check_header(path: Path) -> None:
             return
         raise RecordingError(f"{path} is not a recording", fix="give a FILE that 'twin-edge record' wrote")
     if version != SCHEMA:
+        later = version > SCHEMA
         raise RecordingError(
-            f"{path} is a recording of version {version}, this release reads {SCHEMA}", fix="update twin-edge"
+            f"{path} is a recording of version {version}, this release reads {SCHEMA}",
+            fix="a later release made it: upgrade twin-edge" if later else "read it with the release that made it",
         )
 
 

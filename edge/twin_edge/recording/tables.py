@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -43,6 +44,19 @@ def save_csv(span: Span, path: Path) -> int:
     return count
 
 
+def require_pyarrow() -> None:
+    """Refuses to write Parquet without its package.
+
+    Raises:
+        ConfigError: pyarrow is not installed.
+    """
+    try:
+        importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        fix = "pip install 'twin-edge[parquet]', or write --csv"
+        raise ConfigError("Parquet takes pyarrow, which is not installed", fix=fix) from error
+
+
 def save_parquet(span: Span, path: Path) -> int:
     """Writes a Parquet file with a row for each state.
 
@@ -54,12 +68,10 @@ def save_parquet(span: Span, path: Path) -> int:
         RecordingError: The recording is damaged.
         TwinEdgeError: It could not be written.
     """
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as error:
-        fix = "pip install 'twin-edge[parquet]', or write --csv"
-        raise ConfigError("Parquet takes pyarrow, which is not installed", fix=fix) from error
+    require_pyarrow()
+    import pyarrow as pa
+    from pyarrow import parquet
+
     kinds, length = _property_kinds(span), _state_length(span)
     types: dict[str, Any] = {
         "time": pa.timestamp("us", tz="UTC"),

@@ -13,6 +13,7 @@ from twin_edge.sync import BrokerConfig, EmbeddedBroker, MqttVersion
 
 _EMBEDDED: Final = "embedded:"
 _USUAL_PORT: Final = 1883
+_MAX_PORT: Final = 65535
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -27,12 +28,24 @@ def broker_for(config: RunConfig) -> Iterator[BrokerConfig]:
     if not config.broker.startswith(_EMBEDDED):
         yield broker_config(config)
         return
-    broker = _start(config.broker.removeprefix(_EMBEDDED))
+    broker = _start(_embedded_port(config.broker))
     try:
         _LOGGER.info("embedded broker at %s; follow the twin with: twin-edge watch --broker %s", broker.url, broker.url)
         yield BrokerConfig.from_url(broker.url, environ={})
     finally:
         broker.stop()
+
+
+def check_broker(config: RunConfig) -> None:
+    """Refuses a broker that surely cannot be used, before anything is started.
+
+    Raises:
+        ConfigError: The URL or a file cannot be used, or no broker can be embedded.
+    """
+    if config.broker.startswith(_EMBEDDED):
+        EmbeddedBroker(port=_embedded_port(config.broker) or 0)  # Not started: it looks for its package.
+    else:
+        broker_config(config)
 
 
 def broker_config(config: RunConfig) -> BrokerConfig:
@@ -51,11 +64,18 @@ def broker_config(config: RunConfig) -> BrokerConfig:
     )
 
 
-def _start(port: str) -> EmbeddedBroker:
-    if port:
-        if not port.isdecimal() or len(port) > 5:  # noqa: PLR2004 - digits of a port
-            raise ConfigError(f"{port[:20]!r} is not a port", fix="give embedded: or embedded:PORT")
-        return EmbeddedBroker(port=int(port)).start()
+def _embedded_port(url: str) -> int | None:
+    port = url.removeprefix(_EMBEDDED)
+    if not port:
+        return None
+    if not (port.isascii() and port.isdecimal()) or int(port[:6]) > _MAX_PORT:
+        raise ConfigError(f"{port[:20]!r} is not a port", fix="give embedded: or embedded:PORT")
+    return int(port)
+
+
+def _start(port: int | None) -> EmbeddedBroker:
+    if port is not None:
+        return EmbeddedBroker(port=port).start()
     broker = EmbeddedBroker(port=_USUAL_PORT)
     try:
         return broker.start()

@@ -17,10 +17,10 @@ from collections.abc import Callable
 from typing import Final
 
 from twin_edge.bundle import Bundle
-from twin_edge.cameras import Camera, Capture, CaptureConfig, open_camera
+from twin_edge.cameras import Camera, Capture, CaptureConfig, open_camera, refuse_unreadable
 from twin_edge.config import RunConfig
 from twin_edge.errors import CameraEndedError
-from twin_edge.runtime.brokers import broker_for
+from twin_edge.runtime.brokers import broker_for, check_broker
 from twin_edge.runtime.events import EventWatch
 from twin_edge.runtime.frames import FrameWorker
 from twin_edge.runtime.parts import DeviceParts
@@ -92,14 +92,17 @@ class DeviceRuntime:
         """
         config = self._config
         with contextlib.ExitStack() as stack:
-            broker = stack.enter_context(broker_for(config))
+            # What this machine can refuse by itself comes first, then the network, then the camera.
+            check_broker(config)
             bundle = Bundle.open(config.bundle_path())
             if not bundle.manifest.quality.beats_baseline:
                 _LOGGER.warning("this twin is %s", bundle.manifest.quality.against_baseline.text)
             check_quality(config.quality, len(bundle.codec.levels))
+            refuse_unreadable(self._camera)
             twin = Twin(bundle, threads=config.threads)
             twin.require_self_test()
             counters = stack.enter_context(self._counters())
+            broker = stack.enter_context(broker_for(config))
             codec = Codec[config.codec.upper()]
             link_config = LinkConfig(
                 broker,

@@ -95,7 +95,9 @@ def calibrate(
         apart = others.scores(others.standardize(residuals[own]))
         scores.append((1 - _APART) * whole.scores(unseen[-1]) + _APART * apart)
     # One kind of score has a longer tail than the next: each counts by its own, or the longest alone sets the limit.
-    limits = np.array([rarely([block[:, kind] for block in scores]) for kind in range(len(centers))], np.float32)
+    limits = np.array(
+        [tail_threshold([block[:, kind] for block in scores]) for kind in range(len(centers))], np.float32
+    )
     limits[-1] = max(limits[-1], _LEAST_SHARPNESS / whole.deviation[-1])
     scales = np.maximum(limits - centers, _LEAST_SCALE)
     raw = [((block - centers) / scales).max(-1) for block in scores]
@@ -111,13 +113,13 @@ def calibrate(
         tuple(round(float(v), 3) for v in centers),
         tuple(round(float(v), 3) for v in scales),
         tuple(round(float(v), 4) for v in quantiles),
-        round(rarely([block[:, :-1].max(-1) for block in unseen]), 3),
+        round(tail_threshold([block[:, :-1].max(-1) for block in unseen]), 3),
         () if state_limits is None else tuple(round(float(v), 2) for v in state_limits),
     )
 
 
-def rarely(blocks: list[Floats]) -> float:
-    """Returns what one frame in a hundred to come is above; see `tail_quantiles`."""
+def tail_threshold(blocks: list[Floats]) -> float:
+    """Returns the score that one frame in a hundred to come exceeds; see `tail_quantiles`."""
     return float(np.interp(_RARE, np.linspace(0, NORMAL_SHARE, _QUANTILES), tail_quantiles(blocks)))
 
 

@@ -41,8 +41,8 @@ class Gap:
     in one frame of a hundred."""
     cells: npt.NDArray[np.float32]
     """Where: the standardized residual of each fine cell, at the larger of both cell sizes, in standard deviations,
-    less where the camera was moved (`ease_of`), float32 of shape (rows, columns). Above `GapCalibration.cell_limit` a
-    cell is not normal."""
+    less where the camera was moved (`shift_tolerance`), float32 of shape (rows, columns). Above
+    `GapCalibration.cell_limit` a cell is not normal."""
 
 
 class GapMeter:
@@ -69,7 +69,7 @@ class GapMeter:
         self._quantiles = np.asarray(calibration.quantiles)
         self._ranks = np.linspace(0, NORMAL_SHARE, len(self._quantiles))
 
-    def __call__(self, view: Image, rendering: Image, strangeness: float = -np.inf, ease: float = 1.0) -> Gap:
+    def __call__(self, view: Image, rendering: Image, strangeness: float = -np.inf, tolerance: float = 1.0) -> Gap:
         """Compares a view with its rendering.
 
         Args:
@@ -77,12 +77,12 @@ class GapMeter:
             rendering: uint8 RGB of the same shape.
             strangeness: How far the state is from all that training has seen, in what is rare, see
                 `twin_edge.twin.known`; minus infinity where that is not known.
-            ease: What everything is divided by before it is compared with normal frames, at least 1: see
-                `twin_edge.twin.shift.ease_of`.
+            tolerance: What everything is divided by before it is compared with normal frames, at least 1: see
+                `twin_edge.twin.shift.shift_tolerance`.
         """
         standardized = self._norm.standardize(self._residual(view, rendering))
-        raw = max(float(self._norm.raw(standardized).max()), strangeness) / ease
-        return Gap(self._rank(raw), raw, self._map(standardized) / np.float32(ease))
+        raw = max(float(self._norm.raw(standardized).max()), strangeness) / tolerance
+        return Gap(self._rank(raw), raw, self._map(standardized) / np.float32(tolerance))
 
     def _map(self, standardized: Floats) -> Floats:
         fine, coarse, smooth = (standardized[part] for part in self._residual.parts)

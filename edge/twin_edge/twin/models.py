@@ -20,7 +20,7 @@ from twin_edge.twin.tracking import Tracker
 
 
 @dataclass(frozen=True, slots=True)
-class TwinParts:
+class TwinSpec:
     """What the models of a twin are made of."""
 
     generator: bytes
@@ -58,7 +58,7 @@ class TwinModels:
         IncompatibleRuntimeError: The runtime cannot run the models.
     """
 
-    def __init__(self, parts: TwinParts, runtime: Runtime, *, threads: int = 1) -> None:
+    def __init__(self, parts: TwinSpec, runtime: Runtime, *, threads: int = 1) -> None:
         self.generator = Generator(parts.generator, runtime, parts.latent, threads=threads)
         self.encoder = None if parts.encoder is None else Encoder(parts.encoder, runtime, threads=threads)
         self._side = 0 if self.encoder is None else self.encoder.model.input_shape[1]

@@ -40,13 +40,13 @@ _BETTER: Final = 0.02
 """Correlation that another place must gain over the plate's own."""
 _SEARCH_EVERY: Final = 150
 """Frames from one search to the next at least."""
-_MOST_EASE: Final = 0.5
+_MOST_TOLERANCE: Final = 0.5
 """Measured on another day of a filmed machine: one frame in a hundred is above 0.99 then, as on the first."""
 _SHAKES, _WHOLLY = 0.5, 1.5
 """Pixels that shaking makes, and pixels more at which a camera is wholly elsewhere."""
 _CLIP: Final = np.float32(0.7)
 """Log-luma by which a pixel may be off: what is further off is something else."""
-_TELLING: Final = 2048
+_ESTIMATED_FROM: Final = 2048
 """Pixels that are looked at in each frame at most, those with the steepest slopes."""
 _FLAT: Final = 1e-3
 
@@ -119,7 +119,7 @@ def without_edge(view: Image, rendering: Image, shift: Shift) -> Image:
     return result
 
 
-def ease_of(shift: Shift) -> float:
+def shift_tolerance(shift: Shift) -> float:
     """Returns by what a gap is to be divided because the camera was moved: 1 to 1.5.
 
     A moved camera has other edges in its pixels than the plate, however well it is followed, and a part that is cut off
@@ -130,7 +130,7 @@ def ease_of(shift: Shift) -> float:
         shift: 1/8 pixels, int8 of shape (2,).
     """
     pixels = math.hypot(*shift.tolist()) / STEPS_IN_PIXEL
-    return 1 + _MOST_EASE * min(1.0, max(0.0, (pixels - _SHAKES) / _WHOLLY))
+    return 1 + _MOST_TOLERANCE * min(1.0, max(0.0, (pixels - _SHAKES) / _WHOLLY))
 
 
 @lru_cache(maxsize=256)
@@ -169,7 +169,7 @@ class ShiftMeter:
     def __init__(self, plate: Image, moving: npt.NDArray[np.bool_]) -> None:
         self._gradients = _gradients(_log_luma(plate))
         self._still = _inner(~moving)
-        self._telling = None if self._says_nothing() else _choose(plate, self._still)
+        self._estimator = None if self._says_nothing() else _choose(plate, self._still)
         self.base: Shift = np.zeros(SHIFT_VALUES, np.int8)
         self.straight = plate
         self._far: list[list[float]] = []
@@ -184,13 +184,13 @@ class ShiftMeter:
                 strange for long, such as a hand, must not cost a search in every frame.
         """
         self.straight = view
-        if self._telling is None:
+        if self._estimator is None:
             return np.zeros(SHIFT_VALUES, np.int8)
         self._since_search += 1
         if near is None and self._since_search >= _SEARCH_EVERY:
             self._look_for(view)
         self.straight = shifted(view, -self.base)
-        away = self._away(self._telling)
+        away = self._away(self._estimator)
         now = [rest + steps for rest, steps in zip(self.base.tolist(), away, strict=True)]
         # Only far from its base, and for long, does the camera rest elsewhere: bringing views back costs time.
         self._far = [*self._far, now] if max(map(abs, away)) > _FAR else []
@@ -206,14 +206,14 @@ class ShiftMeter:
             self.base, self._far = found, []
         self._since_search = 0
 
-    def _away(self, telling: _Telling) -> list[float]:
+    def _away(self, estimator: _ShiftEstimator) -> list[float]:
         """Returns how far the view is from the base, steps across and down."""
         luma = np.asarray(cv2.cvtColor(self.straight, cv2.COLOR_RGB2GRAY), np.uint8)
-        away = [STEPS_IN_PIXEL * pixels for pixels in telling(luma, 0, 0)]
+        away = [STEPS_IN_PIXEL * pixels for pixels in estimator(luma, 0, 0)]
         if max(map(abs, away)) <= _TOO_FAR:
             return away
         whole = [round(steps / STEPS_IN_PIXEL) for steps in away]
-        return [STEPS_IN_PIXEL * (pixels + rest) for pixels, rest in zip(whole, telling(luma, *whole), strict=True)]
+        return [STEPS_IN_PIXEL * (pixels + rest) for pixels, rest in zip(whole, estimator(luma, *whole), strict=True)]
 
     def _says_nothing(self) -> bool:
         """Returns whether the plate has nothing to hold on to, in one direction at least."""
@@ -242,8 +242,8 @@ class ShiftMeter:
 
 
 @dataclass(frozen=True, slots=True)
-class _Telling:
-    """The pixels of the plate that say most of a shift."""
+class _ShiftEstimator:
+    """Estimates a shift by least squares, from the pixels of the plate that say most of it."""
 
     places: npt.NDArray[np.int64]
     """Where they are in the flattened picture, of shape (n,)."""
@@ -269,8 +269,8 @@ class _Telling:
         return [max(-2.0, min(2.0, pixels)) for pixels in (self.pull @ difference).tolist()]
 
 
-def _choose(plate: Image, still: _Floats) -> _Telling:
-    """Returns the pixels that say most of a shift.
+def _choose(plate: Image, still: _Floats) -> _ShiftEstimator:
+    """Returns an estimator on the pixels that say most of a shift.
 
     Args:
         plate: uint8 RGB of shape (height, width, 3).
@@ -280,13 +280,13 @@ def _choose(plate: Image, still: _Floats) -> _Telling:
     slopes = _slopes(plate)
     # Noise is the same in levels, not in logarithms: what is dark says less.
     visible = np.exp(luma) * still.ravel()
-    kth = max(0, len(luma) - _TELLING // 2)
+    kth = max(0, len(luma) - _ESTIMATED_FROM // 2)
     steepest = [np.argpartition(np.abs(one) * visible, kth)[kth:] for one in slopes]
     places = np.unique(np.concatenate(steepest))
     places = places[visible[places] > 0]
     known = np.concatenate([slopes[:, places], _smooth(places, still.shape)]).astype(np.float64)
     pull = (np.linalg.pinv(known @ known.T) @ known)[:SHIFT_VALUES]
-    return _Telling(places, luma[places], np.asarray(pull, np.float32))
+    return _ShiftEstimator(places, luma[places], np.asarray(pull, np.float32))
 
 
 def _smooth(places: npt.NDArray[np.int64], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:

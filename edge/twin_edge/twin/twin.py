@@ -18,8 +18,8 @@ from twin_edge.models.scene import SCENE_VALUES, SHIFT_VALUES
 from twin_edge.preprocess.view import Viewer
 from twin_edge.twin.gap import Gap, GapMeter
 from twin_edge.twin.known import KnownStates
-from twin_edge.twin.models import TwinModels, TwinParts
-from twin_edge.twin.shift import ease_of, without_edge
+from twin_edge.twin.models import TwinModels, TwinSpec
+from twin_edge.twin.shift import shift_tolerance, without_edge
 
 STATE_TOLERANCE: Final = 2
 """Most steps by which a golden state may differ on another runtime or processor."""
@@ -73,7 +73,7 @@ class Twin:
         known = bundle.known() if encodes else None  # Who only renders compares nothing.
         self._known = None if known is None else KnownStates(known, np.array(manifest.gap.state_limits, np.float32))
         self._models = TwinModels(
-            TwinParts(
+            TwinSpec(
                 bundle.members[GENERATOR],
                 bundle.members[ENCODER] if encodes else None,
                 Quantization(manifest.state.scale, manifest.state.zero_point),
@@ -138,7 +138,7 @@ class Twin:
             return self.measure_gap(view, rendering)
         strangeness = float(self._known(state[SCENE_VALUES:]).max())
         shift = state[:SHIFT_VALUES]
-        return self.measure_gap(view, without_edge(view, rendering, shift), strangeness, ease_of(shift))
+        return self.measure_gap(view, without_edge(view, rendering, shift), strangeness, shift_tolerance(shift))
 
     def self_test(self) -> SelfTest:
         """Runs the golden samples.

@@ -73,7 +73,7 @@ def test_wrong_files_say_where_and_what_is_allowed(tmp_path, text, parts):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(ConfigError, match="--config"):
+    with pytest.raises(ConfigError, match="check its path"):
         load_run_config(tmp_path / "none.toml", {})
 
 

@@ -34,7 +34,7 @@ def test_fine_things_that_move_deserve_a_large_view() -> None:
     found = look_closely(frames(cell=5), None)
     assert found is not None
     assert found.deserves_large
-    assert str(found).endswith("of what moves; large size")
+    assert str(found).endswith("of what moves, so the size is large")
 
 
 @pytest.mark.parametrize("noise", [1.0, 12.0])
@@ -43,7 +43,7 @@ def test_coarse_things_do_not(noise: float) -> None:
     assert found is not None
     assert found.lost_share < 0.08
     assert not found.deserves_large
-    assert str(found).endswith("of what moves; standard size")
+    assert str(found).endswith("of what moves, so the size is standard")
 
 
 def test_fine_things_that_rest_do_not() -> None:

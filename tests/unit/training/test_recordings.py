@@ -11,7 +11,8 @@ import pytest
 
 from twin_edge.errors import CameraError, TrainingError, TwinEdgeError
 from twin_training.recipe import Recipe, load_recipe
-from twin_training.recordings import record
+from twin_training.recordings import Dataset, describe_learned, read_empty, record
+from twin_training.survey import survey
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_rig_seeds_are_apart(recipe: Recipe) -> None:
 @pytest.mark.parametrize(
     ("frames", "words"),
     [
-        (numbered(20), "usable frames.*record at least"),
+        (numbered(20), "has 20 usable frames: too few .*record at least 100 frames"),
         ([np.zeros((64, 64, 3), np.uint8)] * 300, "one even color"),
         ([numbered(2)[1]] * 300, "never moves"),
     ],
@@ -96,6 +97,35 @@ def test_rig_seeds_are_apart(recipe: Recipe) -> None:
 def test_subjects_that_cannot_be_learned(tmp_path: Path, recipe: Recipe, frames: list[np.ndarray], words: str) -> None:
     with pytest.raises(TrainingError, match=words):
         record(write_video(tmp_path / "clip.avi", frames), recipe)
+
+
+def test_an_image_is_no_subject(tmp_path: Path, recipe: Recipe) -> None:
+    picture = numbered(1)[0]
+    for name in ("photo.png", "photo.gif"):
+        (tmp_path / name).write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+        for look_at in (record, lambda subject, _recipe: survey(subject, 1.0)):
+            with pytest.raises(CameraError, match="image, not a video: give a video"):
+                look_at(str(tmp_path / name), recipe)
+        assert read_empty(str(tmp_path / name), recipe).shape == (64, 64, 3)  # but a scene may be shown in one
+    (tmp_path / "stills").mkdir()
+    cv2.imwrite(str(tmp_path / "stills" / "1.png"), picture)
+    subject = f"images:{tmp_path / 'stills'}"
+    with pytest.raises(TrainingError, match="has 1 usable frame: too few"):
+        record(subject, recipe)
+    with pytest.raises(TrainingError, match=r"has 1 frame: give .* at least 100 frames"):
+        survey(subject, 1.0)
+
+
+def test_what_is_trained_on_instead_of_held_out_is_said_in_a_sentence() -> None:
+    views, used = np.zeros((0, 4, 4, 3), np.uint8), "used for training, not for validation"
+    said = [
+        describe_learned(Dataset(views, views, views, learned_blocks=blocks)) for blocks in ((), ("a",), ("a", "b"))
+    ]
+    assert said == [
+        "",
+        f"a: no other part before the test shows what happens in this one, so it is {used}",
+        f"a and b: no other part before the test shows what happens in these, so they are {used}",
+    ]
 
 
 @pytest.mark.parametrize("subject", ["nowhere.mp4", "images:/nowhere", "wat://x"])

@@ -90,7 +90,7 @@ def test_a_recipe_may_have_a_region() -> None:
     for wrong in ("[0.1, 0.2, 0.5]", "[0.1, 0.2, 0.95, 0.5]", '["a"]', "0.5"):
         with pytest.raises(ConfigError, match="region"):
             parse_recipe("x", f"[data]\nregion = {wrong}")
-    with pytest.raises(ConfigError, match="not empty"):
+    with pytest.raises(ConfigError, match="at least one value"):
         parse_recipe("x", "[data]\nrig_train_seeds = []")
 
 
@@ -244,10 +244,10 @@ def test_what_is_wrong_with_framing_and_empty_scene_is_told(tmp_path: Path, smal
         record(small_machine, found.recipe, empty=name and str(tmp_path / name))
         for name in ("", "other.png", "darker.png")
     )
-    assert check_framing(found, plain, moving=True) == []
-    assert [finding.kind for finding in check_framing(found, plain, moving=False)] == []
-    assert [finding.kind for finding in check_framing(found, other, moving=False)] == ["empty-unused"]
-    (finding,) = check_framing(found, other, moving=True)
+    assert check_framing(found, plain, uses_empty=True) == []
+    assert [finding.kind for finding in check_framing(found, plain, uses_empty=False)] == []
+    assert [finding.kind for finding in check_framing(found, other, uses_empty=False)] == ["empty-unused"]
+    (finding,) = check_framing(found, other, uses_empty=True)
     assert finding.kind == "empty-differs"
     assert finding.evidence > 14
-    assert check_framing(found, darker, moving=True) == []
+    assert check_framing(found, darker, uses_empty=True) == []

@@ -98,7 +98,7 @@ class EmbeddedBroker:
             self._thread = None
             raise ConfigError(
                 f"cannot listen on {self._host}:{self._port} ({error.strerror or error})",
-                fix="choose another port with --port, or stop what listens there",
+                fix="choose another port, or stop what listens there",
             ) from error
         except Exception as error:
             self.stop()

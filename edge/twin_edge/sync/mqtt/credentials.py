@@ -55,9 +55,7 @@ def read_password(file: Path, environ: Mapping[str, str]) -> str:
             _check_mode(file, os.fstat(stream.fileno()).st_mode, "password", environ)
             data = stream.read(_MAX_PASSWORD_BYTES + 1)
     except OSError as error:
-        raise ConfigError(
-            f"cannot read the password file {file} ({error.strerror})", fix="check the path given to --password-file"
-        ) from error
+        raise ConfigError(f"cannot read the password file {file} ({error.strerror})", fix="check its path") from error
     try:
         password = data.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
@@ -82,9 +80,7 @@ def check_private(file: Path, what: str, environ: Mapping[str, str] | None = Non
     try:
         mode = file.stat().st_mode
     except OSError as error:
-        raise ConfigError(
-            f"cannot read the {what} file {file} ({error.strerror})", fix=f"check the path given to --{what}-file"
-        ) from error
+        raise ConfigError(f"cannot read the {what} file {file} ({error.strerror})", fix="check its path") from error
     _check_mode(file, mode, what, os.environ if environ is None else environ)
 
 
@@ -96,7 +92,7 @@ def load_certificate(context: ssl.SSLContext, cert_file: Path, key_file: Path) -
     """
     check_private(key_file, "key")
     if not os.access(cert_file, os.R_OK):
-        raise ConfigError(f"cannot read the certificate file {cert_file}", fix="check the path given to --cert-file")
+        raise ConfigError(f"cannot read the certificate file {cert_file}", fix="check its path")
     if not os.access(key_file, os.R_OK):
         raise ConfigError(
             f"cannot read the key file {key_file} (Permission denied)", fix="run as its owner, or change the owner"

@@ -160,10 +160,13 @@ class CodecTables:
         """
         try:
             tree = strict_json.parse(data, max_bytes=MAX_TABLES_BYTES, max_depth=5)
-            if isinstance(tree, dict) and tree.get("schema") != SCHEMA:
+            if isinstance(tree, dict) and (schema := tree.get("schema")) != SCHEMA:
+                later = type(schema) is int and schema > SCHEMA
                 raise IntegrityError(
-                    f"the codec tables have schema {tree.get('schema')!r:.40}, this release reads schema {SCHEMA}",
-                    fix="make the bundle again from its run: twin-convert runs/NAME",
+                    f"the codec tables have schema {schema!r:.40}, this release reads schema {SCHEMA}",
+                    fix="a later release made them: upgrade twin-edge"
+                    if later
+                    else "make the bundle again where it was trained, with 'twin-convert runs/NAME --force'",
                 )
             return cls._from_item(Item("codec", tree), state_length)
         except (ManifestError, ValueError) as error:

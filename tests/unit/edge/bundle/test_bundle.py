@@ -146,10 +146,23 @@ def test_a_bomb_is_not_unpacked(bundle: Bundle) -> None:
     assert peak < 20 << 20
 
 
-def test_unknown_schema(bundle: Bundle) -> None:
-    tree = json.loads(_manifest_bytes(bundle)) | {"schema": 99}
-    with pytest.raises(ManifestError, match="schema 99, this release reads schema 4: upgrade twin-edge"):
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"schema": 99}, "schema 99, this release reads schema 4: a later release made it: upgrade twin-edge"),
+        ({"schema": 3}, "an earlier release made it: .* with 'twin-convert runs/quick --force'"),
+        ({"schema": 3, "name": "../x;"}, "with 'twin-convert runs/NAME --force'"),
+        ({"schema": 0, "name": 7}, "with 'twin-convert runs/NAME --force'"),
+        ({"schema": True}, "schema True.*make it again with twin-convert"),
+        ({"schema": "4"}, "schema '4'.*make it again with twin-convert"),
+        ({"schema": None}, "schema None.*make it again with twin-convert"),
+    ],
+)
+def test_another_schema(bundle: Bundle, changes: dict[str, object], words: str) -> None:
+    tree = json.loads(_manifest_bytes(bundle)) | changes
+    with pytest.raises(ManifestError, match=words) as caught:
         Bundle.from_bytes(rezipped(bundle, **{MANIFEST: json.dumps(tree).encode()}))
+    assert ("upgrade" in str(caught.value)) == (changes["schema"] == 99)
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,29 @@ def test_video_that_is_not_there_or_not_one(tmp_path: Path) -> None:
         VideoCamera(tmp_path).open()
 
 
+@pytest.mark.parametrize("name", ["photo.png", "photo.JPG", "photo.mp4", "clip.avi", "clip.mp4"])
+def test_an_image_is_not_a_video(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name.startswith("clip"):
+        write_video(path, count=1, code="MJPG" if name.endswith("avi") else "mp4v")
+    else:
+        path.write_bytes(cv2.imencode(".png", np.full((40, 60, 3), 90, np.uint8))[1].tobytes())
+    for uri in (str(path), f"file:{path}", f"{path}?loop=1"):
+        with pytest.raises(CameraOpenError, match=r"image, not a video: give a video, images:FOLDER .* or a camera"):
+            open_camera(uri).open()
+
+
+def test_a_video_whose_length_is_not_stated_is_none_the_shorter(tmp_path: Path) -> None:
+    frames = [cv2.imencode(".jpg", np.full((40, 60, 3), 40 * index, np.uint8))[1].tobytes() for index in range(3)]
+    (tmp_path / "clip.mjpeg").write_bytes(b"".join(frames))
+    camera = VideoCamera(tmp_path / "clip.mjpeg")
+    camera.open()
+    read, error = read_all(camera)
+    assert type(error) is CameraEndedError
+    assert [round(float(frame.image.mean())) for frame in read] == pytest.approx([0, 40, 80], abs=3)
+    assert [frame.index for frame in read] == [0, 1, 2]
+
+
 def test_video_that_opens_without_a_frame(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.avi")
     data = bytearray(path.read_bytes())

@@ -341,7 +341,7 @@ def test_a_later_release_says_so(small, tmp_path):
     assert int.from_bytes(spoiled[68:72], "big") == APPLICATION_ID
     spoiled[63] = 9
     path.write_bytes(bytes(spoiled))
-    with pytest.raises(RecordingError, match="update twin-edge"):
+    with pytest.raises(RecordingError, match="a later release made it: upgrade twin-edge"):
         Recording(path)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from twin_edge.twin.light import Relighter
-from twin_edge.twin.shift import STEPS_IN_PIXEL, ShiftMeter, ease_of, shifted, without_edge
+from twin_edge.twin.shift import STEPS_IN_PIXEL, ShiftMeter, shift_tolerance, shifted, without_edge
 
 SIZE = 96
 
@@ -162,8 +162,15 @@ def test_a_search_is_not_made_in_every_frame(plate, monkeypatch):
 
 
 def test_a_moved_camera_is_looked_at_with_leniency_and_a_shaking_one_is_not():
-    assert ease_of(steps(0, 0)) == ease_of(steps(3, -2)) == 1
-    assert 1 < ease_of(steps(8, 0)) < ease_of(steps(8, 8)) < ease_of(steps(28, -17)) == ease_of(steps(-64, 64)) == 1.5
+    assert shift_tolerance(steps(0, 0)) == shift_tolerance(steps(3, -2)) == 1
+    assert (
+        1
+        < shift_tolerance(steps(8, 0))
+        < shift_tolerance(steps(8, 8))
+        < shift_tolerance(steps(28, -17))
+        == shift_tolerance(steps(-64, 64))
+        == 1.5
+    )
 
 
 def test_what_comes_in_at_the_edge_does_not_count(plate):

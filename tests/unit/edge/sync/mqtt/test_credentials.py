@@ -60,9 +60,9 @@ def test_file_without_a_password(secret, data):
 
 
 def test_file_that_is_not_there(tmp_path):
-    with pytest.raises(ConfigError, match="--password-file"):
+    with pytest.raises(ConfigError, match="check its path"):
         find_password(tmp_path / "none", {})
-    with pytest.raises(ConfigError, match="--password-file"):
+    with pytest.raises(ConfigError, match="check its path"):
         find_password(tmp_path, {})
 
 
@@ -104,8 +104,8 @@ def test_files_that_cannot_be_used(files, secret, tmp_path):
         return str(caught.value)
 
     key = files["key_file"].read_bytes()
-    assert "--key-file" in refusal(key_file=tmp_path / "none.pem")
-    assert "--cert-file" in refusal(cert_file=tmp_path / "none.pem")
+    assert "cannot read the key file" in refusal(key_file=tmp_path / "none.pem")
+    assert "cannot read the certificate file" in refusal(cert_file=tmp_path / "none.pem")
     assert "hold no certificate and key" in refusal(cert_file=secret(b"no PEM", "cert.pem"))
     assert "hold no certificate and key" in refusal(key_file=secret(b"no PEM", "key.pem"))
     assert "chmod 600" in refusal(key_file=secret(key, "open.pem", 0o644))

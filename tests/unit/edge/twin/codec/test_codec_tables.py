@@ -44,7 +44,9 @@ def test_fitting_again_gives_the_same_bytes(tables: CodecTables) -> None:
     ("change", "reason"),
     [
         (lambda t: t.pop("means"), "exactly the keys"),
-        (lambda t: t.update(schema=1), "schema"),
+        (lambda t: t.update(schema=1), "schema 1, .* with 'twin-convert runs/NAME --force'"),
+        (lambda t: t.update(schema="2"), "schema '2', .* with 'twin-convert runs/NAME --force'"),
+        (lambda t: t.update(schema=99), "schema 99, .*: a later release made them: upgrade twin-edge"),
         (lambda t: t["means"].append(0), "means"),
         (lambda t: t["means"].__setitem__(0, 128), r"means\[0\]"),
         (lambda t: t["weights"][0].__setitem__(0, 1), "zeros"),
