@@ -71,6 +71,7 @@ class Model:
             )
         self._input: dict[str, Any] = inputs[0]
         self._output: dict[str, Any] = outputs[0]
+        self._write: Callable[[], npt.NDArray[Any]] = self._interpreter.tensor(self._input["index"])
         self._read: Callable[[], npt.NDArray[Any]] = self._interpreter.tensor(self._output["index"])
         self.input_shape: tuple[int, ...] = tuple(int(n) for n in self._input["shape"])
         self.output_shape: tuple[int, ...] = tuple(int(n) for n in self._output["shape"])
@@ -107,6 +108,19 @@ class Model:
         self._invoke(value)
         output: npt.NDArray[Any] = self._interpreter.get_tensor(self._output["index"])
         return output
+
+    def run_filled(self, fill: Callable[[npt.NDArray[Any]], object]) -> npt.NDArray[Any]:
+        """Runs the model once, on an input that is written where it lies instead of being copied there.
+
+        Args:
+            fill: Gets the input to write to. It must keep neither the array nor a view of it, see `run_through`.
+
+        Returns:
+            A copy of the output.
+        """
+        fill(self._write())
+        self._interpreter.invoke()
+        return self._read().copy()
 
     def run_through(self, value: npt.NDArray[Any], use: Callable[[npt.NDArray[Any]], _Result]) -> _Result:
         """Runs the model once, and reads the output where it lies instead of copying it.

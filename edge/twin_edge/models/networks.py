@@ -36,12 +36,14 @@ class Encoder:
 
     def __init__(self, content: bytes, runtime: Runtime, *, threads: int = 1) -> None:
         self.model = Model(content, runtime, threads=threads)
-        self._pixels = np.zeros(self.model.input_shape, np.uint8)
+        self._channels = self.model.input_shape[-1]
 
     def __call__(self, view: Image) -> State:
         """Returns the state of a view, uint8 RGB of shape (height, width, 3)."""
-        np.bitwise_xor(in_channels(view, self._pixels.shape[-1]), _SIGN_BIT, out=self._pixels[0])
-        state: State = self.model.run(self._pixels.view(np.int8))[0]
+        pixels = in_channels(view, self._channels)
+        state: State = self.model.run_filled(
+            lambda values: np.bitwise_xor(pixels, _SIGN_BIT, out=values[0].view(np.uint8))
+        )[0]
         return state
 
 

@@ -79,6 +79,7 @@ class Sheet:
     def __init__(self, plate: Image, labels: Labels, side: int) -> None:
         height, width = labels.shape
         boxes = boxes_of(labels)
+        self._size = (side, side)
         self._sheet: Image = np.zeros((len(boxes) * side, side, 3), np.uint8)
         self._relit = np.zeros(self._sheet.shape, np.float32)
         parts = self._sheet.reshape(len(boxes), side, side, 3)
@@ -117,8 +118,9 @@ class Sheet:
         return self._sheet
 
     def _cut(self, view: Image) -> None:
+        size = self._size
         for box, part, interpolation in self._cuts:
-            cv2.resize(box.of(view), part.shape[1::-1], dst=part, interpolation=interpolation)
+            cv2.resize(box.of(view), size, dst=part, interpolation=interpolation)
 
 
 class PartsScene:
