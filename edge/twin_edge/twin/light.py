@@ -108,11 +108,24 @@ class Relighter:
         """
         if not light.any():
             return picture
+        gain, rest = self.field(light)
+        cv2.multiply(picture, gain, dst=self._product, dtype=cv2.CV_32F)
+        return np.asarray(cv2.add(self._product, rest, dtype=cv2.CV_8U), np.uint8)
+
+    def field(self, light: Values) -> tuple[_Floats, _Floats]:
+        """Returns what a light does to pixel values: what they are multiplied by, and what is then added.
+
+        Args:
+            light: int8 of shape (LIGHT_VALUES,).
+
+        Returns:
+            Two of float32 and shape (height, width, 3), until the next light; the sum is rounded to the nearest whole
+            number, which is never in doubt, and held within 0-255.
+        """
         if light.tobytes() != self._of:
             self._of = light.tobytes()
             self._look_up(light)
-        cv2.multiply(picture, self._gain, dst=self._product, dtype=cv2.CV_32F)
-        return np.asarray(cv2.add(self._product, self._rest, dtype=cv2.CV_8U), np.uint8)
+        return self._gain, self._rest
 
     def _look_up(self, light: Values) -> None:
         """Makes the gain of each value, and what is to be added to it: (pixel + DARKEST) * gain - DARKEST."""

@@ -34,8 +34,7 @@ _LARGEST_CHOICE: Final = LARGEST + 3
 """Beyond so many steps the nearest number is chosen."""
 _FARTHEST: Final = (_LARGEST_CHOICE + 1) * _RATIO_ONE
 _GROWTHS: Final = tuple(
-    ACTIVITY_ONE * min(abs(count), LARGEST)
-    for count in (*range(_LARGEST_CHOICE + 2), *range(-_LARGEST_CHOICE - 1, 0))
+    ACTIVITY_ONE * min(abs(count), LARGEST) for count in (*range(_LARGEST_CHOICE + 2), *range(-_LARGEST_CHOICE - 1, 0))
 )
 """What a chosen number of steps adds to the activity, at that index, below zero too."""
 
