@@ -105,40 +105,27 @@ class Model:
         Returns:
             A copy of the output: a view into the interpreter would be overwritten by the next run.
         """
-        self._invoke(value)
+        self._interpreter.set_tensor(self._input["index"], value)
+        self._interpreter.invoke()
         output: npt.NDArray[Any] = self._interpreter.get_tensor(self._output["index"])
         return output
 
-    def run_filled(self, fill: Callable[[npt.NDArray[Any]], object]) -> npt.NDArray[Any]:
-        """Runs the model once, on an input that is written where it lies instead of being copied there.
+    def run_through(
+        self, fill: Callable[[npt.NDArray[Any]], object], use: Callable[[npt.NDArray[Any]], _Result]
+    ) -> _Result:
+        """Runs the model once, and neither copies the input there nor the output back: both are used where they lie.
 
         Args:
-            fill: Gets the input to write to. It must keep neither the array nor a view of it, see `run_through`.
-
-        Returns:
-            A copy of the output.
-        """
-        fill(self._write())
-        self._interpreter.invoke()
-        return self._read().copy()
-
-    def run_through(self, value: npt.NDArray[Any], use: Callable[[npt.NDArray[Any]], _Result]) -> _Result:
-        """Runs the model once, and reads the output where it lies instead of copying it.
-
-        Args:
-            value: The input, of the tensor's shape and type.
-            use: Gets the output. It must keep neither the array nor a view of it: they are the interpreter's memory,
-                and it refuses to run as long as one is alive.
+            fill: Gets the input, to write to.
+            use: Gets the output. Neither of the two may keep its array or a view of it: they are the interpreter's
+                memory, and it refuses to run as long as one is alive.
 
         Returns:
             What `use` returns.
         """
-        self._invoke(value)
-        return use(self._read())
-
-    def _invoke(self, value: npt.NDArray[Any]) -> None:
-        self._interpreter.set_tensor(self._input["index"], value)
+        fill(self._write())
         self._interpreter.invoke()
+        return use(self._read())
 
 
 def _quantization(details: dict[str, Any]) -> Quantization:
