@@ -223,9 +223,9 @@ class LightMeter:
         found = _product(self._solve, gray)
         missed = _product(self._basis, found)
         missed -= gray
-        np.abs(missed, out=missed)
-        # Nearly always, least squares are enough.
-        if np.count_nonzero(missed > _FAR) <= _FEW * len(gray):
+        # Nearly always, least squares are enough; and mostly, the sum of squares already says so.
+        enough = _FEW * len(gray)
+        if missed.dot(missed) <= _FAR**2 * enough or np.count_nonzero(np.abs(missed) > _FAR) <= enough:
             colors = ratios.dot(self._mean)
         else:
             found, colors = self._without_outliers(ratios, gray, missed)
