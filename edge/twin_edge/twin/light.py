@@ -219,14 +219,14 @@ class LightMeter:
         """
         ratios = self._logs(view)
         ratios -= self._plate
-        gray = _THIRDS.dot(ratios)
+        gray = _product(ratios.T, _THIRDS)
         found = _product(self._solve, gray)
         missed = _product(self._basis, found)
         missed -= gray
         # Nearly always, least squares are enough; and mostly, the sum of squares already says so.
         enough = _FEW * len(gray)
         if missed.dot(missed) <= _FAR**2 * enough or np.count_nonzero(np.abs(missed) > _FAR) <= enough:
-            colors = ratios.dot(self._mean)
+            colors = _product(ratios, self._mean)
         else:
             found, colors = self._without_outliers(ratios, gray, missed)
         red, green, blue = colors.tolist()
