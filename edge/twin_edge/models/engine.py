@@ -73,6 +73,7 @@ class Model:
             )
         self._input: dict[str, Any] = inputs[0]
         self._output: dict[str, Any] = outputs[0]
+        self._write: Callable[[], npt.NDArray[Any]] = self._interpreter.tensor(self._input["index"])
         self._read: Callable[[], npt.NDArray[Any]] = self._interpreter.tensor(self._output["index"])
         self.input_shape: tuple[int, ...] = tuple(int(n) for n in self._input["shape"])
         self.output_shape: tuple[int, ...] = tuple(int(n) for n in self._output["shape"])
@@ -106,27 +107,27 @@ class Model:
         Returns:
             A copy of the output: a view into the interpreter would be overwritten by the next run.
         """
-        self._invoke(value)
+        self._interpreter.set_tensor(self._input["index"], value)
+        self._interpreter.invoke()
         output: npt.NDArray[Any] = self._interpreter.get_tensor(self._output["index"])
         return output
 
-    def run_through(self, value: npt.NDArray[Any], use: Callable[[npt.NDArray[Any]], _Result]) -> _Result:
-        """Runs the model once, and reads the output where it lies instead of copying it.
+    def run_through(
+        self, fill: Callable[[npt.NDArray[Any]], object], use: Callable[[npt.NDArray[Any]], _Result]
+    ) -> _Result:
+        """Runs the model once, and neither copies the input there nor the output back: both are used where they lie.
 
         Args:
-            value: The input, of the tensor's shape and type.
-            use: Gets the output. It must keep neither the array nor a view of it: they are the interpreter's memory,
-                and it refuses to run as long as one is alive.
+            fill: Gets the input, to write to.
+            use: Gets the output. Neither of the two may keep its array or a view of it: they are the interpreter's
+                memory, and it refuses to run as long as one is alive.
 
         Returns:
             What `use` returns.
         """
-        self._invoke(value)
-        return use(self._read())
-
-    def _invoke(self, value: npt.NDArray[Any]) -> None:
-        self._interpreter.set_tensor(self._input["index"], value)
+        fill(self._write())
         self._interpreter.invoke()
+        return use(self._read())
 
 
 def _quantization(details: dict[str, Any]) -> Quantization:

@@ -36,12 +36,15 @@ class Encoder:
 
     def __init__(self, content: bytes, runtime: Runtime, *, threads: int = 1) -> None:
         self.model = Model(content, runtime, threads=threads)
-        self._pixels = np.zeros(self.model.input_shape, np.uint8)
+        self._channels = self.model.input_shape[-1]
 
     def __call__(self, view: Image) -> State:
         """Returns the state of a view, uint8 RGB of shape (height, width, 3)."""
-        np.bitwise_xor(in_channels(view, self._pixels.shape[-1]), _SIGN_BIT, out=self._pixels[0])
-        state: State = self.model.run(self._pixels.view(np.int8))[0]
+        pixels = in_channels(view, self._channels)
+        state: State = self.model.run_through(
+            lambda values: np.bitwise_xor(pixels, _SIGN_BIT, out=values[0].view(np.uint8)),
+            lambda values: values[0].copy(),
+        )
         return state
 
 
@@ -60,11 +63,14 @@ class Generator:
 
     def __init__(self, content: bytes, runtime: Runtime, latent: Quantization, *, threads: int = 1) -> None:
         self.model = Model(content, runtime, threads=threads)
-        self._latent = latent
+        # By a latent's bytes: 0 to 127, and then -128 to -1.
+        self._reals = latent.dequantize(np.arange(256, dtype=np.uint8).view(np.int8))
 
     def __call__(self, latent: State) -> Image:
         """Returns the rendering, uint8 RGB of shape (height, width, 3), of the latent part of a state."""
-        return self.model.run_through(self._latent.dequantize(latent)[np.newaxis], _to_pixels)
+        return self.model.run_through(
+            lambda values: self._reals.take(latent.view(np.uint8), out=values[0], mode="clip"), _to_pixels
+        )
 
 
 def in_channels(view: Image, channels: int) -> Image:

@@ -113,15 +113,17 @@ class FrameWorker:
             end = clock()
             if self._on_rendered is not None:
                 self._on_rendered(frame, rendering)
-        row = self.times.next_row()
-        row[0] = age_ms
-        row[1] = (viewed - start) * _MS
-        row[2] = (encoded - viewed) * _MS
-        row[3] = (rendered - published) * _MS
-        row[4] = (end - rendered) * _MS
-        row[5] = (published - encoded) * _MS
-        row[6] = (clock() - start) * _MS
-        row[7] = row[0] + row[6]
+        worked_ms = (clock() - start) * _MS
+        self.times.next_row()[:] = (
+            age_ms,
+            (viewed - start) * _MS,
+            (encoded - viewed) * _MS,
+            (rendered - published) * _MS,
+            (end - rendered) * _MS,
+            (published - encoded) * _MS,
+            worked_ms,
+            age_ms + worked_ms,
+        )
 
     def snapshot(self) -> Packet | None:
         """Returns the latest state as a raw key packet, for any thread; None before the first one."""

@@ -13,12 +13,14 @@ diagonal covariance, applied to residuals instead of features. How it is calibra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from twin_edge.bundle.manifest import GapCalibration, coarse_grid
 from twin_edge.images import Image
@@ -30,7 +32,7 @@ _TOP: Final = (0.012, 0.02, 0.008)
 """Share of the cells that make the score: of the fine ones, of the coarse ones, and of the means of coarse ones."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Gap:
     """How far reality is from the twin in one frame."""
 
@@ -39,10 +41,20 @@ class Gap:
     raw: float
     """How far the most unusual cells, or the state, are beyond what is usual for the most unusual ones: 1 is as far as
     in one frame of a hundred."""
-    cells: npt.NDArray[np.float32]
-    """Where: the standardized residual of each fine cell, at the larger of both cell sizes, in standard deviations,
-    less where the camera was moved (`shift_tolerance`), float32 of shape (rows, columns). Above
-    `GapCalibration.cell_limit` a cell is not normal."""
+    residuals: Floats
+    """The standardized residuals, in standard deviations, less where the camera was moved (`shift_tolerance`), float32
+    of shape (residuals,)."""
+    to_map: Callable[[Floats], Floats] = field(default=np.asarray, repr=False)
+    """Lays them out as a map."""
+
+    @cached_property
+    def cells(self) -> Floats:
+        """Where: the residual of each fine cell, at the larger of both cell sizes, float32 of shape (rows, columns).
+
+        Above `GapCalibration.cell_limit` a cell is not normal. Made when it is asked for: most frames are judged by
+        their score alone.
+        """
+        return self.to_map(self.residuals)
 
 
 class GapMeter:
@@ -66,8 +78,8 @@ class GapMeter:
         )
         self._shape = (calibration.rows, calibration.columns)
         self._coarse = coarse_grid(calibration.rows, calibration.columns)
-        self._quantiles = np.asarray(calibration.quantiles)
-        self._ranks = np.linspace(0, NORMAL_SHARE, len(self._quantiles))
+        self._quantiles = [float(one) for one in calibration.quantiles]
+        self._ranks: list[float] = np.linspace(0, NORMAL_SHARE, len(self._quantiles)).tolist()
 
     def __call__(self, view: Image, rendering: Image, strangeness: float = -np.inf, tolerance: float = 1.0) -> Gap:
         """Compares a view with its rendering.
@@ -82,7 +94,8 @@ class GapMeter:
         """
         standardized = self._norm.standardize(self._residual(view, rendering))
         raw = max(float(self._norm.raw(standardized).max()), strangeness) / tolerance
-        return Gap(self._rank(raw), raw, self._map(standardized) / np.float32(tolerance))
+        standardized /= np.float32(tolerance)
+        return Gap(self._rank(raw), raw, standardized, self._map)
 
     def _map(self, standardized: Floats) -> Floats:
         fine, coarse, smooth = (standardized[part] for part in self._residual.parts)
@@ -92,11 +105,16 @@ class GapMeter:
         return np.asarray(np.maximum(fine.reshape(self._shape), wide), np.float32)
 
     def _rank(self, raw: float) -> float:
-        highest = float(self._quantiles[-1])
+        quantiles, ranks = self._quantiles, self._ranks
+        highest = quantiles[-1]
         if raw <= highest:
-            return float(np.interp(raw, self._quantiles, self._ranks))
+            after = bisect_right(quantiles, raw)
+            if after in {0, len(quantiles)}:
+                return ranks[max(0, after - 1)]
+            slope = (ranks[after] - ranks[after - 1]) / (quantiles[after] - quantiles[after - 1])
+            return ranks[after - 1] + slope * (raw - quantiles[after - 1])
         # Nothing normal is ever this high: go on from there, so that a bigger gap still is a bigger number.
-        spread = max(highest - float(self._quantiles[len(self._quantiles) // 2]), 1e-3)
+        spread = max(highest - quantiles[len(quantiles) // 2], 1e-3)
         return 1 - (1 - NORMAL_SHARE) / (1 + (raw - highest) / spread)
 
 
@@ -123,16 +141,26 @@ class Norm:
         self._inverse = 1 / deviation
         self._centers, self._inverse_scales = centers, 1 / scales
         self._parts = parts
+        counts = [part.stop - part.start for part in parts]
+        tops = [max(1, round(count * share)) for count, share in zip(counts, _TOP, strict=True)]
+        self._tops = [count - top for count, top in zip(counts, tops, strict=True)]
+        self._shares = np.array([1 / top for top in tops], np.float32)
 
     def standardize(self, residuals: Floats) -> Floats:
         """Returns residuals, float32 of shape (..., residuals), in standard deviations."""
-        return (residuals - self.mean) * self._inverse
+        standardized = residuals - self.mean
+        standardized *= self._inverse
+        return standardized
 
     def scores(self, standardized: Floats) -> Floats:
         """Returns the mean of the most unusual standardized residuals of each kind, float32 of shape (..., 4)."""
+        ordered = standardized.copy()
         scores = np.empty((*standardized.shape[:-1], len(_TOP) + 1), np.float32)
-        for kind, (part, share) in enumerate(zip(self._parts, _TOP, strict=True)):
-            scores[..., kind] = _top(standardized[..., part], share)
+        for kind, (part, place) in enumerate(zip(self._parts, self._tops, strict=True)):
+            cells = ordered[..., part]
+            cells.partition(place, axis=-1)
+            np.add.reduce(cells[..., place:], axis=-1, out=scores[..., kind])
+        scores[..., :-1] *= self._shares
         # A view that is blurred is as strange as one that is too sharp.
         np.abs(standardized[..., -1], out=scores[..., -1])
         return scores
@@ -140,11 +168,3 @@ class Norm:
     def raw(self, standardized: Floats) -> Floats:
         """Returns the scores beside what is usual for each, float32 of shape (..., 4)."""
         return (self.scores(standardized) - self._centers) * self._inverse_scales
-
-
-def _top(values: Floats, share: float) -> Floats:
-    count = values.shape[-1]
-    top = max(1, round(count * share))
-    ordered = values.copy()
-    ordered.partition(count - top, axis=-1)
-    return np.asarray(np.add.reduce(ordered[..., count - top :], axis=-1) * np.float32(1 / top), np.float32)

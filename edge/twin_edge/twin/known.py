@@ -36,5 +36,7 @@ class KnownStates:
             latent: int8 of shape (latent,).
         """
         apart = self._states - latent.reshape(*self._states.shape[:2], 1)
-        squares = np.einsum("pvn,pvn->pn", apart, apart)
-        return np.asarray(np.sqrt(squares.min(1)) * self._inverse, np.float32)
+        # Whole numbers below 2**24: exact in float32, in whatever order they are added.
+        apart *= apart
+        nearest = np.minimum.reduce(np.add.reduce(apart, axis=1), axis=1)
+        return np.asarray(np.sqrt(nearest, out=nearest) * self._inverse, np.float32)

@@ -45,7 +45,9 @@ _RIDGE: Final = 1e-3
 _FAR: Final = 0.12
 """Log-gain that a smooth light leaves unexplained in few cells only."""
 _FEW: Final = 0.02
-_THIRD: Final = np.float32(1 / 3)
+_UNSPREAD: Final = 9216
+"""Numbers in a matrix up to which OpenBLAS keeps its product with a vector to the calling thread."""
+_THIRDS: Final = np.full(3, 1 / 3, np.float32)
 _KEPT: Final = 1.0
 """Steps by which a light may be off before it is another."""
 LOGS: Final = np.log(np.arange(256, dtype=np.float32) + np.float32(DARKEST))
@@ -106,11 +108,24 @@ class Relighter:
         """
         if not light.any():
             return picture
+        gain, rest = self.field(light)
+        cv2.multiply(picture, gain, dst=self._product, dtype=cv2.CV_32F)
+        return np.asarray(cv2.add(self._product, rest, dtype=cv2.CV_8U), np.uint8)
+
+    def field(self, light: Values) -> tuple[_Floats, _Floats]:
+        """Returns what a light does to pixel values: what they are multiplied by, and what is then added.
+
+        Args:
+            light: int8 of shape (LIGHT_VALUES,).
+
+        Returns:
+            Two of float32 and shape (height, width, 3), until the next light; the sum is rounded to the nearest whole
+            number, which is never in doubt, and held within 0-255.
+        """
         if light.tobytes() != self._of:
             self._of = light.tobytes()
             self._look_up(light)
-        cv2.multiply(picture, self._gain, dst=self._product, dtype=cv2.CV_32F)
-        return np.asarray(cv2.add(self._product, self._rest, dtype=cv2.CV_8U), np.uint8)
+        return self._gain, self._rest
 
     def _look_up(self, light: Values) -> None:
         """Makes the gain of each value, and what is to be added to it: (pixel + DARKEST) * gain - DARKEST."""
@@ -135,6 +150,13 @@ class Relighter:
         self._rest += _ROUNDED / (1 << _GAIN_BITS) - DARKEST
 
 
+def _product(matrix: _Floats, vector: _Floats) -> _Floats:
+    """Returns a matrix product, made by this thread alone: a library that spreads it over threads takes longer."""
+    if matrix.size <= _UNSPREAD:
+        return np.asarray(matrix.dot(vector), np.float32)
+    return np.asarray(np.einsum("ij,j->i", matrix, vector), np.float32)
+
+
 class Gains:
     """The gains of lights at some places, without the rounding of `Relighter`: to take a light out of a view.
 
@@ -149,8 +171,7 @@ class Gains:
 
     def inverse(self, light: Values) -> _Floats:
         """Returns one over the gains of a light, float32 of shape (n, 3), for red, green and blue."""
-        # No matrix product, here and below: a library that spreads it over threads takes longer than it does.
-        gray = np.exp(np.einsum("ij,j->i", self._products, -light[: WAVES * WAVES].astype(np.float32)))
+        gray = np.exp(_product(self._products, -light[: WAVES * WAVES].astype(np.float32)))
         red, blue = (np.exp(-light[-2:].astype(np.float32) / STEPS_IN_ONE)).tolist()
         return np.multiply.outer(gray, np.array((red, 1, blue), np.float32))
 
@@ -166,10 +187,14 @@ class LightMeter:
     def __init__(self, plate: Image, moving: npt.NDArray[np.bool_]) -> None:
         height, width = moving.shape
         self._size = (width // _CELL, height // _CELL)
+        self._half: Image = np.zeros((height // 2, width // 2, 3), np.uint8)
+        self._small: Image = np.zeros((*self._size[::-1], 3), np.uint8)
+        self._values = self._small.reshape(-1)
         cells = moving[: self._size[1] * _CELL, : self._size[0] * _CELL]
         still = ~cells.reshape(self._size[1], _CELL, self._size[0], _CELL).any((1, 3)).ravel()
         if still.sum() < LIGHT_VALUES:  # Things move nearly everywhere: what moves is then an outlier, or it is not.
             still[:] = True
+        self._mean = np.full(np.count_nonzero(still), 1 / np.count_nonzero(still), np.float32)
         # One color after the other.
         self._places = np.flatnonzero(still) * 3 + np.arange(3)[:, np.newaxis]
         self._plate = self._logs(plate)
@@ -192,16 +217,16 @@ class LightMeter:
         Returns:
             int8 of shape (LIGHT_VALUES,).
         """
-        ratios = self._logs(view) - self._plate
-        # No matrix products: a library that spreads them over threads takes longer than they do.
-        gray = np.einsum("cj->j", ratios)
-        gray *= _THIRD
-        found = np.einsum("ij,j->i", self._solve, gray)
-        missed = gray - np.einsum("ji,i->j", self._basis, found)
-        np.abs(missed, out=missed)
-        # Nearly always, least squares are enough.
-        if np.count_nonzero(missed > _FAR) <= _FEW * len(gray):
-            colors = np.einsum("cj->c", ratios) * (1 / len(gray))
+        ratios = self._logs(view)
+        ratios -= self._plate
+        gray = _product(ratios.T, _THIRDS)
+        found = _product(self._solve, gray)
+        missed = _product(self._basis, found)
+        missed -= gray
+        # Nearly always, least squares are enough; and mostly, the sum of squares already says so.
+        enough = _FEW * len(gray)
+        if missed.dot(missed) <= _FAR**2 * enough or np.count_nonzero(np.abs(missed) > _FAR) <= enough:
+            colors = _product(ratios, self._mean)
         else:
             found, colors = self._without_outliers(ratios, gray, missed)
         red, green, blue = colors.tolist()
@@ -229,10 +254,10 @@ class LightMeter:
     def _logs(self, view: Image) -> _Floats:
         """Returns the logarithms of the cells' means, float32 of shape (3, cells)."""
         # Halving twice is faster than taking a quarter.
-        height, width = (side // 2 for side in view.shape[:2])
-        half = cv2.resize(view[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
-        small = cv2.resize(half, self._size, interpolation=cv2.INTER_AREA)
-        return np.asarray(LOGS.take(small.reshape(-1).take(self._places)), np.float32)
+        height, width = self._half.shape[:2]
+        cv2.resize(view[: 2 * height, : 2 * width], (width, height), dst=self._half, interpolation=cv2.INTER_AREA)
+        cv2.resize(self._half, self._size, dst=self._small, interpolation=cv2.INTER_AREA)
+        return np.asarray(LOGS.take(self._values.take(self._places)), np.float32)
 
     def _shakes(self, plate: Image) -> _Floats:
         """Returns what a pixel to the right and down does to the cells' gray, float32 of shape (cells, 2)."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_edge.images import Image
-from twin_edge.models.scene import SHIFT_VALUES, WAVES
+from twin_edge.models.scene import LIGHT_VALUES, SHIFT_VALUES, WAVES
 from twin_edge.twin.light import DARKEST, Gains, LightMeter, Relighter, Values, waves
 from twin_edge.twin.shift import ShiftMeter, shifted
 
@@ -79,6 +79,7 @@ class Sheet:
     def __init__(self, plate: Image, labels: Labels, side: int) -> None:
         height, width = labels.shape
         boxes = boxes_of(labels)
+        self._size = (side, side)
         self._sheet: Image = np.zeros((len(boxes) * side, side, 3), np.uint8)
         self._relit = np.zeros(self._sheet.shape, np.float32)
         parts = self._sheet.reshape(len(boxes), side, side, 3)
@@ -117,8 +118,9 @@ class Sheet:
         return self._sheet
 
     def _cut(self, view: Image) -> None:
+        size = self._size
         for box, part, interpolation in self._cuts:
-            cv2.resize(box.of(view), part.shape[1::-1], dst=part, interpolation=interpolation)
+            cv2.resize(box.of(view), size, dst=part, interpolation=interpolation)
 
 
 class PartsScene:
@@ -134,7 +136,10 @@ class PartsScene:
         self._plate = plate
         self._pixels = pixels_of(labels)
         self._relight = Relighter(*labels.shape)
-        self._canvas: Image = plate.copy()
+        # The plate stays in its light from rendering to rendering: a light lasts for many, and parts come and go.
+        self._light = bytes(LIGHT_VALUES)
+        self._is_lit = False
+        self._gains, self._rests, self._product = (np.zeros((len(self._pixels), 3), np.float32) for _ in range(3))
         # Four bytes to a pixel are put to their places as one number, three are not.
         self._wide: Image = np.asarray(cv2.cvtColor(plate, cv2.COLOR_RGB2RGBA), np.uint8)
         self._flat: npt.NDArray[np.uint32] = self._wide.reshape(-1).view(np.uint32)
@@ -177,12 +182,25 @@ class PartsScene:
         Returns:
             uint8 RGB of shape (height, width, 3).
         """
-        colors = cv2.cvtColor(to_rgb(drawn)[np.newaxis], cv2.COLOR_RGB2RGBA)
-        self._flat[self._pixels] = colors.reshape(-1).view(np.uint32)
-        cv2.cvtColor(self._wide, cv2.COLOR_RGBA2RGB, dst=self._canvas)
-        lit = self._relight(self._canvas, scene[SHIFT_VALUES:])
-        moved = shifted(lit, scene[:SHIFT_VALUES])
-        return moved.copy() if moved is self._canvas else moved
+        light = scene[SHIFT_VALUES:]
+        if light.tobytes() != self._light:
+            self._put_into(light)
+        colors = to_rgb(drawn)
+        if self._is_lit:
+            cv2.multiply(colors, self._gains, dst=self._product, dtype=cv2.CV_32F)
+            cv2.add(self._product, self._rests, dst=colors, dtype=cv2.CV_8U)
+        wide = cv2.cvtColor(colors[np.newaxis], cv2.COLOR_RGB2RGBA)
+        self._flat[self._pixels] = wide.reshape(-1).view(np.uint32)
+        canvas = np.asarray(cv2.cvtColor(self._wide, cv2.COLOR_RGBA2RGB), np.uint8)
+        return shifted(canvas, scene[:SHIFT_VALUES])
+
+    def _put_into(self, light: Values) -> None:
+        """Puts the plate into another light, and takes what it does to the pixels of the parts."""
+        self._light, self._is_lit = light.tobytes(), bool(light.any())
+        cv2.cvtColor(self._relight(self._plate, light), cv2.COLOR_RGB2RGBA, dst=self._wide)
+        if self._is_lit:
+            for part, whole in zip((self._gains, self._rests), self._relight.field(light), strict=True):
+                whole.reshape(-1, 3).take(self._pixels, axis=0, out=part, mode="clip")
 
 
 def to_rgb(drawn: Image) -> Image:

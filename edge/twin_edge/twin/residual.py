@@ -11,6 +11,7 @@ Where the light of the view is part of the state, the rendering is in it already
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import cv2
@@ -126,7 +127,7 @@ class ResidualMeter:
         cells += self._floors
         np.sqrt(cells, out=cells)
         np.sqrt(cells, out=cells)
-        features[-1] = np.log(
+        features[-1] = math.log(
             (self._gradient(view) / gain**2 + _SHARPNESS_FLOOR) / (self._gradient(rendering) + _SHARPNESS_FLOOR)
         )
         return features

@@ -172,6 +172,7 @@ class ShiftMeter:
         self._estimator = None if self._says_nothing() else _choose(plate, self._still)
         self.base: Shift = np.zeros(SHIFT_VALUES, np.int8)
         self.straight = plate
+        self._luma = np.zeros(plate.shape[:2], np.uint8)
         self._far: list[list[float]] = []
         self._since_search = _SEARCH_EVERY
 
@@ -189,9 +190,11 @@ class ShiftMeter:
         self._since_search += 1
         if near is None and self._since_search >= _SEARCH_EVERY:
             self._look_for(view)
-        self.straight = shifted(view, -self.base)
+        rests = self.base.tolist()
+        # Nearly always the camera rests where it was when the plate was learned.
+        self.straight = shifted(view, -self.base) if any(rests) else view
         away = self._away(self._estimator)
-        now = [rest + steps for rest, steps in zip(self.base.tolist(), away, strict=True)]
+        now = [rest + steps for rest, steps in zip(rests, away, strict=True)]
         # Only far from its base, and for long, does the camera rest elsewhere: bringing views back costs time.
         self._far = [*self._far, now] if max(map(abs, away)) > _FAR else []
         if len(self._far) >= _LASTING:
@@ -208,7 +211,8 @@ class ShiftMeter:
 
     def _away(self, estimator: _ShiftEstimator) -> list[float]:
         """Returns how far the view is from the base, steps across and down."""
-        luma = np.asarray(cv2.cvtColor(self.straight, cv2.COLOR_RGB2GRAY), np.uint8)
+        luma = self._luma
+        cv2.cvtColor(self.straight, cv2.COLOR_RGB2GRAY, dst=luma)
         away = [STEPS_IN_PIXEL * pixels for pixels in estimator(luma, 0, 0)]
         if max(map(abs, away)) <= _TOO_FAR:
             return away
@@ -266,7 +270,7 @@ class _ShiftEstimator:
         np.maximum(difference, -_CLIP, out=difference)
         np.minimum(difference, _CLIP, out=difference)
         # So few numbers are not spread over threads, which would take longer than the product does.
-        return [max(-2.0, min(2.0, pixels)) for pixels in (self.pull @ difference).tolist()]
+        return [max(-2.0, min(2.0, pixels)) for pixels in self.pull.dot(difference).tolist()]
 
 
 def _choose(plate: Image, still: _Floats) -> _ShiftEstimator:

@@ -33,6 +33,8 @@ _SAME: Final = (0, TOTAL - TOTAL // 16)
 _OTHER: Final = (_SAME[1], TOTAL // 16)
 _SAME_TABLE: Final = tuple(zip(_SAME, _OTHER, strict=True))
 _SAME_SYMBOLS: Final = bytes(_SAME[1]) + b"\1" * _OTHER[1]
+_ESCAPED: Final = LARGEST + 1
+"""Where tables by numbers of steps have the escape."""
 _CUT_RATIO: Final = 1.3
 _CUT_BITS: Final = 8.0
 """How much more a state must take with the one before than without, before that counts as a cut."""
@@ -337,12 +339,12 @@ def _estimate(differences: Ints, profile: Profile) -> npt.NDArray[np.float64]:
 
 def _steps(numbers: Numbers) -> list[tuple[int, int]]:
     """Returns what the entropy coder takes for a state: one step for each value, and raw bits behind an escape."""
-    counts = numbers.counts
-    slots = numbers.profile.slots(counts, numbers.contexts)
+    counts, profile = numbers.counts, numbers.profile
     if not counts or (max(counts) <= LARGEST and min(counts) >= -LARGEST):
-        return slots
+        return profile.slots(counts, numbers.contexts)
     steps = []
-    for slot, count in zip(slots, counts, strict=True):
+    known = [count if abs(count) <= LARGEST else _ESCAPED for count in counts]
+    for slot, count in zip(profile.slots(known, numbers.contexts), counts, strict=True):
         steps.append(slot)
         if abs(count) > LARGEST:
             escaped = abs(count) - LARGEST - 1

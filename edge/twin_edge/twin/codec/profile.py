@@ -28,13 +28,15 @@ _THRESHOLDS: Final = (8, 24, 48, 96)
 """Where the classes of activity begin, sixteenths of a step."""
 CLASSES: Final = bytes(sum(a >= limit for limit in _THRESHOLDS) for a in range(2048))
 """The context, 0-4, of how much there was to code in the frame so far, sixteenths of a step, faded."""
-_ESCAPED: Final = LARGEST + 1
-"""Where tables by numbers of steps have the escape."""
 _RATIO_ONE: Final = 16
 """Choices are made by how many sixteenths of a step a difference has."""
 _LARGEST_CHOICE: Final = LARGEST + 3
 """Beyond so many steps the nearest number is chosen."""
 _FARTHEST: Final = (_LARGEST_CHOICE + 1) * _RATIO_ONE
+_GROWTHS: Final = tuple(
+    ACTIVITY_ONE * min(abs(count), LARGEST) for count in (*range(_LARGEST_CHOICE + 2), *range(-_LARGEST_CHOICE - 1, 0))
+)
+"""What a chosen number of steps adds to the activity, at that index, below zero too."""
 
 States = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.int64]
@@ -160,25 +162,22 @@ class Profile:
         far = sixteenths and (max(sixteenths) > _FARTHEST or min(sixteenths) < -_FARTHEST)
         if far:
             sixteenths = [max(-_FARTHEST, min(_FARTHEST, ratio)) for ratio in sixteenths]
+        growths = _GROWTHS
         # The innermost loop of a device; `rans.Decoder.counts` is that of a subscriber, and keeps the same activity.
         for ratio, choices_in in zip(sixteenths, self._choices, strict=True):
             context = classes[activity]
-            contexts.append(context)
-            activity -= activity >> FADING
             count = choices_in[context][ratio]
+            contexts.append(context)
             counts.append(count)
-            if count:
-                activity += min(abs(count), LARGEST) * ACTIVITY_ONE
+            activity += growths[count] - (activity >> FADING)
         if far:
             # They count as the largest to the activity either way.
             nearest = np.rint(differences / self._sent_steps).astype(int).tolist()
             counts = [n if abs(n) > _LARGEST_CHOICE else count for n, count in zip(nearest, counts, strict=True)]
         return counts, contexts, activity
 
-    def slots(self, counts: list[int], contexts: list[int]) -> list[tuple[int, int]]:
-        """Returns start and number of the slots of each value's symbol, or of the escape where there is none."""
-        if counts and (max(counts) > LARGEST or min(counts) < -LARGEST):
-            counts = [count if abs(count) <= LARGEST else _ESCAPED for count in counts]
+    def slots(self, counts: Sequence[int], contexts: Sequence[int]) -> list[tuple[int, int]]:
+        """Returns start and number of the slots of each value's symbol, or of the escape for `LARGEST + 1`."""
         chosen = zip(self._slots, contexts, counts, strict=True)
         return [slots_in[context][count] for slots_in, context, count in chosen]
 

@@ -90,9 +90,13 @@ class PacketWriter:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return ()
-        begins = self._begins(waiting)
+        states = np.array([one.state for one in waiting])
+        begins = self._begins(waiting, states)
         ends = [*(row for row, _ in begins[1:]), len(waiting)]
-        return tuple(self._packet(waiting[row:end], flags) for (row, flags), end in zip(begins, ends, strict=True))
+        return tuple(
+            self._packet(waiting[row:end], states[row:end], flags)
+            for (row, flags), end in zip(begins, ends, strict=True)
+        )
 
     def _is_full(self, time_us: int) -> bool:
         """Returns whether the packet is complete, because the next state would come too late for it."""
@@ -112,14 +116,14 @@ class PacketWriter:
         off_us = abs(passed_us - spacing_us * len(waiting))
         return off_us <= max(_TOLERANCE_US, _TOLERANCE_SHARE * spacing_us)
 
-    def _begins(self, waiting: list[_Waiting]) -> list[tuple[int, Flags]]:
+    def _begins(self, waiting: list[_Waiting], states: npt.NDArray[np.int8]) -> list[tuple[int, Flags]]:
         """Returns which of the states begin a packet, the first one always, and with which flags."""
         encoder = self._encoder
         if encoder is None:
             return [(0, Flags.KEY if waiting[0].key else Flags.NONE)]
         encoder.level = waiting[0].level
         begins = [(0, Flags.KEY if waiting[0].key or encoder.position is None else Flags.NONE)]
-        for row, cut in enumerate(encoder.cuts(np.stack([one.state for one in waiting]))):
+        for row, cut in enumerate(encoder.cuts(states)):
             time_us = waiting[row].time_us
             if cut and not (row == 0 and begins[0][1]) and not 0 <= time_us - self._cut_us < _CUTS_APART_US:
                 self._cut_us = time_us
@@ -127,9 +131,8 @@ class PacketWriter:
                 begins = [begin] if row == 0 else [*begins, begin]
         return begins
 
-    def _packet(self, waiting: list[_Waiting], flags: Flags) -> Packet:
+    def _packet(self, waiting: list[_Waiting], states: npt.NDArray[np.int8], flags: Flags) -> Packet:
         first, encoder = waiting[0], self._encoder
-        states = np.stack([one.state for one in waiting])
         times = [one.time_us for one in waiting]
         offsets = tuple((time_us - first.time_us) // _MS for time_us in times)
         payload, codec = b"", Codec.RAW
