@@ -26,6 +26,8 @@ from twin_edge.twin.codec import CodecTables
 
 _MS: Final = 1000.0
 _TOLERANCE: Final = 2
+_PERFECT_DB: Final = 48.13
+"""A mean squared error of one level: whatever is better is as good."""
 _ROUNDED: Final = 1e-3
 """Times are whole microseconds: a state that is due just then is too late more often than not."""
 
@@ -142,14 +144,15 @@ def check_gate(gate: Gate, quality: Quality, measured: list[Measured], diagnosis
         ConversionError: It misses; says by what.
     """
     misses = []
-    short = quality.baseline_psnr_db - quality.default_psnr_db
+    seen = min(quality.default_psnr_db, _PERFECT_DB)
+    short = min(quality.baseline_psnr_db, _PERFECT_DB) - seen
     if quality.baseline and short > gate.max_baseline_loss_db:
         misses.append(
             f"at {quality.default_bytes:.1f} B a frame the twin, as a subscriber sees it, reaches "
             f"{quality.default_psnr_db:.2f} dB and the baseline, {BASELINES[quality.baseline]}, "
             f"{quality.baseline_psnr_db:.2f} dB; {gate.max_baseline_loss_db:g} dB less are allowed"
         )
-    lost = quality.float_psnr_db - quality.int8_psnr_db
+    lost = min(quality.float_psnr_db, _PERFECT_DB) - min(quality.int8_psnr_db, _PERFECT_DB)
     if lost > gate.max_psnr_loss_db:
         culprit = f"; {diagnosis.culprit}" if diagnosis else ""
         misses.append(f"int8 loses {lost:.2f} dB, {gate.max_psnr_loss_db:g} dB are allowed{culprit}")

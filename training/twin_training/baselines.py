@@ -71,9 +71,12 @@ def rate_points(dataset: Dataset, components: Sequence[int] = _COMPONENTS) -> li
     return points
 
 
-def best(points: Sequence[RatePoint]) -> RatePoint:
-    """Returns the point of the highest PSNR, whatever it costs."""
-    return max(points, key=lambda point: point.psnr_db)
+def best(points: Sequence[RatePoint], most_bytes: float) -> RatePoint:
+    """Returns the point of the highest PSNR among those of so many bytes a frame or less and the mean image."""
+    return max(
+        (point for point in points if point.bytes <= most_bytes or point.method == MEAN),
+        key=lambda point: point.psnr_db,
+    )
 
 
 def _point(method: str, point: BaselinePoint) -> RatePoint:

@@ -358,7 +358,7 @@ def check_result(
 
     Args:
         test: Of the trained twin, in float.
-        baseline: Of the best of what needs no network, whatever it costs.
+        baseline: Of the best of what needs no network, at no more bytes than the twin's states take.
         mean_image: Of the mean training view.
     """
     findings = []

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import numpy.typing as npt
 
 from twin_edge.files import write_atomic
@@ -29,6 +30,7 @@ from twin_training.diagnosis import (
 from twin_training.extrapolation import extrapolate
 from twin_training.loop import Progress, TwinTrainer
 from twin_training.networks import multiply_accumulates
+from twin_training.order0 import entropy_bytes
 from twin_training.pictures import losses_png
 from twin_training.recipe import Recipe
 from twin_training.recordings import Dataset, Report, Views, describe_learned, record
@@ -140,7 +142,9 @@ def train(
     on_stage("baselines")
     states = trainer.encode(dataset.test, dataset.test_cuts)
     test, points = evaluate(trainer, dataset.test, states), rate_points(dataset)
-    baseline, mean_image = best(points).to_json(), points[0].to_json()
+    # What differences of the states would cost one by one, as those of the baselines do.
+    rate = entropy_bytes(np.split(states, dataset.test_cuts[1:]))
+    baseline, mean_image = best(points, rate).to_json(), points[0].to_json()
     if stage is not None:
         tell(_held_following(stage, trainer, dataset, states, {finding.kind for finding in findings}))
     tell(check_result(test, baseline, mean_image))

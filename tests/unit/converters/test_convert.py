@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,13 @@ def test_runtimes_that_differ_fail_the_gate() -> None:
     check_gate(gate, quality, [measured(10), measured(12)], None)
     with pytest.raises(ConversionError, match="differ by up to 3/255"):
         check_gate(gate, quality, [measured(10), measured(13)], None)
+    with pytest.raises(ConversionError, match="int8 loses"):
+        check_gate(gate, replace(quality, float_psnr_db=31), [measured(10)], None)
+    # Less than a level of error is none: of a scene in which hardly anything moves a still picture draws 75 dB.
+    still = replace(quality, float_psnr_db=61, int8_psnr_db=50, baseline="pca", baseline_psnr_db=75, default_psnr_db=49)
+    check_gate(gate, still, [measured(10)], None)
+    with pytest.raises(ConversionError, match="baseline"):
+        check_gate(gate, replace(still, default_psnr_db=47), [measured(10)], None)
 
 
 def test_a_bundle_that_is_there_stays(
