@@ -20,6 +20,7 @@ from twin_edge.images import Image
 from twin_edge.wording import counted
 from twin_training import evidence
 from twin_training.detail import look_closely
+from twin_training.extrapolation import extrapolate
 from twin_training.parts.regions import find_regions
 from twin_training.parts.scene import evenly, light_up
 from twin_training.recipe import LARGE, Recipe, TrainConfig, in_size, load_recipe
@@ -57,6 +58,8 @@ class Kind:
     """Share of the picture that they cover, 0-1."""
     alignment_db: float
     """What aligning the views gains in PSNR of linear renderings of held-out views, dB."""
+    ahead_db: float
+    """The same of what follows the training views, see `extrapolation`, dB; measured where there is one part only."""
     explained: float
     """Share of the motion of a block that principal components of the other blocks explain, at the median."""
     things: float
@@ -72,7 +75,7 @@ class Kind:
         """Names of the recipes that are worth trying, the likelier first."""
         if self.alignment_db >= _CLEARLY_WHOLE_DB:
             return (WHOLE, PARTS) if self.parts else (WHOLE,)
-        if self.parts == 1 and self.alignment_db > _MAYBE_WHOLE_DB:
+        if self.parts == 1 and max(self.alignment_db, self.ahead_db) > _MAYBE_WHOLE_DB:
             return (PARTS, WHOLE)
         return (PARTS,)
 
@@ -99,8 +102,18 @@ def look_at(dataset: Dataset, weights: int) -> Kind:
     masks = evidence.foregrounds(sample[:: max(1, len(sample) // 100)], lit.plate)
     things = float(np.median([_things(mask.astype(np.uint8)) for mask in masks]))
     longest = train if dataset.continuous else max(np.split(train, list(dataset.cuts[1:])), key=len)
-    gain = evidence.registration_gain(longest, held)
-    return Kind(len(regions.shares), regions.area, gain, explained, things)
+    gain, parts = evidence.registration_gain(longest, held), len(regions.shares)
+    ahead = _ahead_db(dataset) if parts == 1 and dataset.continuous else gain
+    return Kind(parts, regions.area, gain, ahead, explained, things)
+
+
+def _ahead_db(dataset: Dataset) -> float:
+    """Returns what aligning the views gains in drawing what comes after them, dB: what lies between may be easy."""
+    aligned, fixed = (
+        extrapolate(dataset.train, dataset.validation, dataset.validation_cuts, registered=registered).ahead
+        for registered in (True, False)
+    )
+    return 10 * float(np.log10(fixed / aligned))
 
 
 def candidates(

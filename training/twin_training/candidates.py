@@ -61,6 +61,8 @@ class Candidate:
     """Its networks; None once another one was better, since together they would take several times the memory."""
     psnr_db: float
     """Mean PSNR on the validation blocks, float, dB."""
+    hardest_db: float
+    """The same on the block that it draws worst."""
     history: tuple[dict[str, float], ...]
     """Its losses."""
     loses_sight: bool = False
@@ -68,8 +70,12 @@ class Candidate:
 
     @property
     def worth_db(self) -> float:
-        """What candidates are compared by, dB."""
-        return self.psnr_db - _LOST_DB * self.loses_sight
+        """What candidates are compared by, dB.
+
+        What comes after a recording is like its hardest block rather than like the usual one, which lies between frames
+        that are much like it.
+        """
+        return self.hardest_db - _LOST_DB * self.loses_sight
 
 
 def train_candidates(
@@ -106,22 +112,33 @@ def train_candidates(
         if not trainer.fit(keep, stopped=job.stopped, checkpoint=job.run.checkpoint):
             return tried, trainer.step
         trainer.finish()
-        validation = job.dataset.validation
-        held = evaluate(trainer, validation, trainer.encode(validation, job.dataset.validation_cuts))
-        lost = _loses_sight(trainer, job.dataset)
+        held, lost = _on_blocks(trainer, job.dataset), _loses_sight(trainer, job.dataset)
         trainer.release()  # Once, whether or not it stays: what comes is drawn with what is left of it.
-        tried = _best_kept([*tried, Candidate(recipe, trainer, held["psnr_db"], tuple(history), lost)])
+        tried = _best_kept([*tried, Candidate(recipe, trainer, float(np.mean(held)), min(held), tuple(history), lost)])
         del trainer
         give_back()
         if len(choices) > 1:
-            but = ", but tracking loses the subject" if lost else ""
-            job.on_note(f"{recipe.name} reaches {held['psnr_db']:.2f} dB on the validation blocks{but}")
+            but = "; tracking loses the subject" if lost else ""
+            job.on_note(
+                f"{recipe.name} reaches {np.mean(held):.2f} dB on the validation blocks, {min(held):.2f} dB on the "
+                f"hardest{but}"
+            )
     return tried, None
 
 
 def best_of(tried: Sequence[Candidate]) -> Candidate:
     """Returns the candidate that is worth most, the first of those that are equal."""
     return max(tried, key=lambda one: one.worth_db)
+
+
+def _on_blocks(trainer: TwinTrainer, dataset: Dataset) -> list[float]:
+    """Returns the mean PSNR of each validation block, dB."""
+    validation, cuts = dataset.validation, dataset.validation_cuts
+    states = trainer.encode(validation, cuts)
+    return [
+        evaluate(trainer, validation[first:end], states[first:end])["psnr_db"]
+        for first, end in zip(cuts, (*cuts[1:], len(validation)), strict=True)
+    ]
 
 
 def _loses_sight(trainer: TwinTrainer, dataset: Dataset) -> bool:
@@ -151,7 +168,7 @@ def _next(choices: Sequence[Recipe], tried: Sequence[Candidate], dataset: Datase
         return None
     left = choices[len(tried) :]
     if tried and not any(recipe.model.family == "parts" for recipe in left):
-        best = max(one.worth_db for one in tried)
+        best = max(one.psnr_db - _LOST_DB * one.loses_sight for one in tried)
         if best >= linear_psnr(dataset.train, dataset.validation) + _CLEARLY_BETTER_DB:
             return None
     return choices[len(tried)]

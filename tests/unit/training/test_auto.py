@@ -42,11 +42,18 @@ def test_a_recipe_that_was_asked_for_is_the_only_candidate():
 
 
 @pytest.mark.parametrize(
-    ("alignment", "parts", "expected"),
-    [(3.0, 1, (WHOLE, PARTS)), (0.0, 1, (PARTS, WHOLE)), (0.0, 4, (PARTS,)), (-3.0, 1, (PARTS,))],
+    ("alignment", "ahead", "parts", "expected"),
+    [
+        (3.0, 0.0, 1, (WHOLE, PARTS)),
+        (3.0, 0.0, 0, (WHOLE,)),
+        (0.0, -3.0, 1, (PARTS, WHOLE)),
+        (-3.0, 0.6, 1, (PARTS, WHOLE)),
+        (0.0, 0.0, 4, (PARTS,)),
+        (-3.0, -3.0, 1, (PARTS,)),
+    ],
 )
-def test_what_is_tried(alignment: float, parts: int, expected: tuple[str, ...]):
-    assert Kind(parts, 0.3, alignment, 0.9, 1.0).recipes == expected
+def test_what_is_tried(alignment: float, ahead: float, parts: int, expected: tuple[str, ...]):
+    assert Kind(parts, 0.3, alignment, ahead, 0.9, 1.0).recipes == expected
 
 
 def test_candidates_keep_data_and_size_and_end_with_the_linear_twin():

@@ -35,7 +35,7 @@ def test_the_better_one_is_kept_whichever_came_first(tmp_path: Path, monkeypatch
         given.append(next(figures) + (5.0 if len(given) != worse else 0.0))
         return {"psnr_db": given[-1], "ssim": 0.9}
 
-    monkeypatch.setattr(candidates, "evaluate", measured)
+    monkeypatch.setattr(candidates, "_on_blocks", lambda *_: [measured()["psnr_db"]])
     monkeypatch.setattr(
         candidates, "_next", lambda choices, tried, _data: choices[len(tried)] if len(tried) < 2 else None
     )
@@ -51,9 +51,9 @@ def test_the_better_one_is_kept_whichever_came_first(tmp_path: Path, monkeypatch
 
 def test_one_that_loses_its_subject_is_kept_only_if_it_draws_far_better() -> None:
     recipe = load_recipe("face")
-    follows = Candidate(recipe, None, 33.0, ())
+    follows = Candidate(recipe, None, 36.0, 33.0, ())
     for psnr_db, kept in ((35.0, False), (37.0, True)):
-        loses = Candidate(recipe, None, psnr_db, (), loses_sight=True)
+        loses = Candidate(recipe, None, psnr_db + 5, psnr_db, (), loses_sight=True)
         assert (best_of([loses, follows]) is loses) == kept
 
 
@@ -62,8 +62,14 @@ def test_parts_are_tried_though_the_whole_is_good_enough() -> None:
     rng = np.random.default_rng(1)
     views = rng.integers(0, 255, (60, 8, 8, 3)).astype(np.uint8)
     dataset = Dataset(views[:40], views[40:50], views[50:])
-    good = [Candidate(recipe, None, 60.0, ()) for recipe in recipes]
+    good = [Candidate(recipe, None, 60.0, 60.0, ()) for recipe in recipes]
     assert candidates._next(recipes, good[:1], dataset) is recipes[1]
     assert candidates._next(recipes, good[:2], dataset) is None
     poor = [replace(one, psnr_db=5.0) for one in good]
     assert candidates._next(recipes, poor[:2], dataset) is recipes[2]
+
+
+def test_the_hardest_block_decides() -> None:
+    recipe = load_recipe("parts")
+    easy, even = Candidate(recipe, None, 40.0, 35.0, ()), Candidate(recipe, None, 38.4, 36.2, ())
+    assert best_of([easy, even]) is even
