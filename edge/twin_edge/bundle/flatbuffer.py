@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 _HEADER_BYTES: Final = 8
 _LEAST_BUDGET: Final = 1 << 16
+_TABLE_HEADER: Final = 4
 _VTABLE_HEADER: Final = 4
 _WIDTHS: Final[dict[str, int]] = {"<b": 1, "<B": 1, "<H": 2, "<i": 4, "<I": 4, "<Q": 8}
 
@@ -25,12 +26,15 @@ class Flatbuffer:
     Args:
         content: All of them, untrusted.
         identifier: The four bytes that must follow the offset of the root.
+        most: Most bytes.
 
     Raises:
-        ValueError: There is no such identifier. Every other method raises it too, when something lies outside.
+        ValueError: There is no such identifier, or there are more bytes. Every other method raises it too, when something lies outside.
     """
 
-    def __init__(self, content: bytes, identifier: bytes) -> None:
+    def __init__(self, content: bytes, identifier: bytes, most: int) -> None:
+        if len(content) > most:
+            raise ValueError(f"it has more than {most} bytes")
         if len(content) < _HEADER_BYTES or content[4:8] != identifier:
             raise ValueError(f"it does not begin as one ({identifier.decode()})")
         self._content = content
@@ -102,7 +106,7 @@ class Table:
         self._of, self._at = of, at
         vtable = at - of.number("<i", at)
         size, self._size = of.number("<H", vtable), of.number("<H", vtable + 2)
-        if size < _VTABLE_HEADER or size % 2 or self._size < _VTABLE_HEADER:
+        if size < _VTABLE_HEADER or size % 2 or self._size < _TABLE_HEADER:
             raise ValueError("a table has no readable layout")
         of.require(at, self._size)
         of.require(vtable, size)
@@ -148,7 +152,7 @@ class Table:
         offset = self._offset(slot)
         if not offset:
             return None
-        if offset < 4 or offset + width > self._size:
+        if offset < _TABLE_HEADER or offset + width > self._size:
             raise ValueError("a field lies outside of its table")
         return self._at + offset
 
