@@ -29,7 +29,8 @@ class Flatbuffer:
         most: Most bytes.
 
     Raises:
-        ValueError: There is no such identifier, or there are more bytes. Every other method raises it too, when something lies outside.
+        ValueError: There is no such identifier, or there are more bytes. Every other method raises it too, when
+            something lies outside.
     """
 
     def __init__(self, content: bytes, identifier: bytes, most: int) -> None:

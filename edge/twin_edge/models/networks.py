@@ -64,7 +64,7 @@ class Generator:
 
     def __call__(self, latent: State) -> Image:
         """Returns the rendering, uint8 RGB of shape (height, width, 3), of the latent part of a state."""
-        return self.model.run_through(self._latent.dequantize(latent)[np.newaxis], _to_pixels)
+        return self.model.run_through(self._latent.dequantize(latent)[np.newaxis], to_pixels)
 
 
 def in_channels(view: Image, channels: int) -> Image:
@@ -82,8 +82,8 @@ def in_channels(view: Image, channels: int) -> Image:
     return np.asarray(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY), np.uint8)[..., np.newaxis]
 
 
-def _to_pixels(output: npt.NDArray[np.float32]) -> Image:
-    """Turns -1 to 1 into 0 to 255, in one pass that rounds and saturates."""
+def to_pixels(output: npt.NDArray[np.float32]) -> Image:
+    """Returns pixels, uint8, of float32 of shape (1, ..., channels): -1 to 1 becomes 0 to 255, one channel three."""
     pixels: Image = np.empty(output.shape[1:], np.uint8)
     cv2.convertScaleAbs(output[0], dst=pixels, alpha=_HALF_RANGE, beta=_HALF_RANGE + _UP)
     return pixels.repeat(3, -1) if pixels.shape[-1] == 1 else pixels

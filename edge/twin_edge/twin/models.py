@@ -15,6 +15,7 @@ from twin_edge.models.pose import PoseSpec
 from twin_edge.models.runtimes import Runtime
 from twin_edge.models.scene import SCENE_VALUES, SHIFT_VALUES
 from twin_edge.twin.composition import Compositor
+from twin_edge.twin.exact import ExactGenerator
 from twin_edge.twin.parts import Labels, PartsScene
 from twin_edge.twin.tracking import Tracker
 
@@ -46,7 +47,7 @@ class TwinModels:
 
     Args:
         parts: What to run.
-        runtime: What to run it on.
+        runtime: What to run it on; None for one who only renders, which takes none.
         threads: CPU threads for one inference.
 
     Attributes:
@@ -56,11 +57,21 @@ class TwinModels:
 
     Raises:
         IncompatibleRuntimeError: The runtime cannot run the models.
+        BundleError: There is no runtime, and the generator is none that can be drawn with without one.
+        RuntimeError: There is an encoder, and no runtime.
     """
 
-    def __init__(self, parts: TwinParts, runtime: Runtime, *, threads: int = 1) -> None:
-        self.generator = Generator(parts.generator, runtime, parts.latent, threads=threads)
-        self.encoder = None if parts.encoder is None else Encoder(parts.encoder, runtime, threads=threads)
+    def __init__(self, parts: TwinParts, runtime: Runtime | None, *, threads: int = 1) -> None:
+        self.generator: Generator | ExactGenerator
+        self.encoder: Encoder | None = None
+        if runtime is None:
+            if parts.encoder is not None:
+                raise RuntimeError("an encoder takes a runtime")
+            self.generator = ExactGenerator(parts.generator, parts.latent)
+        else:
+            self.generator = Generator(parts.generator, runtime, parts.latent, threads=threads)
+            if parts.encoder is not None:
+                self.encoder = Encoder(parts.encoder, runtime, threads=threads)
         self._side = 0 if self.encoder is None else self.encoder.model.input_shape[1]
         self._pose = parts.pose
         self.latent_start = 0 if parts.pose is None else len(parts.pose.steps)

@@ -16,6 +16,7 @@ from twin_edge.models.networks import State
 from twin_edge.models.runtimes import Runtime, load_runtime
 from twin_edge.models.scene import SCENE_VALUES, SHIFT_VALUES
 from twin_edge.preprocess.view import Viewer
+from twin_edge.twin.exact import ExactGenerator
 from twin_edge.twin.gap import Gap, GapMeter
 from twin_edge.twin.known import KnownStates
 from twin_edge.twin.models import TwinModels, TwinParts
@@ -51,12 +52,13 @@ class Twin:
 
     Args:
         bundle: What to run.
-        runtime: The TFLite runtime; the preferred installed one when None.
+        runtime: The TFLite runtime; when None the preferred installed one, or for one who only renders none at all.
         threads: CPU threads for one inference.
         encodes: Whether to load the encoder; a subscriber only renders.
 
     Raises:
         IncompatibleRuntimeError: The runtime cannot run this bundle.
+        BundleError: It is to be rendered without a runtime, and is shown on devices only.
         IntegrityError: The models are not the ones that the manifest describes.
     """
 
@@ -64,8 +66,10 @@ class Twin:
         self, bundle: Bundle, runtime: Runtime | None = None, *, threads: int = 1, encodes: bool = True
     ) -> None:
         self.bundle = bundle
-        self.runtime = runtime or load_runtime()
-        bundle.check_runtime(self.runtime)
+        # No native parser sees the bytes of a bundle that is only looked at: anybody may have made it.
+        self.runtime = load_runtime() if runtime is None and encodes else runtime
+        if self.runtime is not None:
+            bundle.check_runtime(self.runtime)
         manifest = bundle.manifest
         spec = manifest.view
         self.make_view = Viewer(spec)
@@ -86,7 +90,8 @@ class Twin:
             self.runtime,
             threads=threads,
         )
-        _check_edges("generator", self._models.generator.model, manifest)
+        generator = self._models.generator
+        _check_edges("generator", generator if isinstance(generator, ExactGenerator) else generator.model, manifest)
         if self._models.encoder is not None:
             _check_edges("encoder", self._models.encoder.model, manifest)
 
@@ -169,13 +174,13 @@ class Twin:
         result = self.self_test()
         if not result.passed:
             raise IntegrityError(
-                f"the self-test failed on {self.runtime}: states off by {result.state_steps} steps, "
+                f"the self-test failed on {self.runtime or 'the exact renderer'}: states off by {result.state_steps} steps, "
                 f"renderings by {result.pixel_levels}/255",
                 fix="try the other runtime with TWIN_EDGE_RUNTIME=tflite or =litert, and convert the run again",
             )
 
 
-def _check_edges(name: str, model: Model, manifest: Manifest) -> None:
+def _check_edges(name: str, model: Model | ExactGenerator, manifest: Manifest) -> None:
     """Refuses a model whose tensors are not the ones that the manifest describes."""
     edges = (
         (f"{name}.input", model.input_shape, model.input_dtype),

@@ -12,12 +12,15 @@ import numpy.typing as npt
 
 from twin_edge.bundle.graph import Graph, Node, Tensor
 from twin_edge.bundle.shapes import SAME, ranges_of
+from twin_edge.models.engine import Quantization
 from twin_edge.twin.exact.layers import Convolution, Copy, Dense, FloatDense, Layer, Rounding, Sum
 from twin_edge.twin.exact.whole import (
     INT8_HIGH,
     INT8_LOW,
     InexactError,
+    WholeMap,
     ends,
+    near_tie,
     quantization,
     real_ends,
     same_scale,
@@ -41,21 +44,24 @@ class Program:
     """Size of one of their steps."""
     zero_point: int
     """Their zero point."""
+    certain: bool
+    """Whether every runtime draws the same for every latent, to the bit."""
 
 
-def compile_graph(graph: Graph) -> Program:
+def compile_graph(graph: Graph, latent: Quantization) -> Program:
     """Returns the program of a generator.
 
     Args:
         graph: From a latent, float32 of shape (1, latent), to float32.
+        latent: Real values of the int8 latent.
 
     Raises:
-        InexactError: It has an operator, or a layer, that runtimes may come to different results with.
+        InexactError: It has an operator, or a layer, that is not one of whole numbers.
     """
     *nodes, last = graph.nodes
     if last.name != "DEQUANTIZE" or last.output != graph.output or len(graph.tensors[graph.input].shape) != 2:  # noqa: PLR2004
         raise InexactError("does not lead from a vector to what is dequantized")
-    compiler = _Compiler(graph)
+    compiler = _Compiler(graph, latent)
     for node in nodes:
         if node.name not in compiler.makers:
             raise InexactError(f"{node.name} has no form that every runtime computes alike")
@@ -71,14 +77,19 @@ def compile_graph(graph: Graph) -> Program:
         compiler.array(drawn),
         scales.scale[0],
         int(scales.zero_point[0]),
+        compiler.certain,
     )
 
 
 class _Compiler:
     """Makes layers of nodes, and arrays of tensors."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, latent: Quantization) -> None:
         self._graph = graph
+        self.certain = True
+        # Every value that an element may have, for real ones that are no sums, float32 of shape (elements, 256).
+        every = latent.dequantize(np.arange(INT8_LOW, INT8_HIGH + 1).astype(np.int8))
+        self._choices = {graph.input: np.tile(every, (graph.tensors[graph.input].shape[1], 1))}
         self._arrays: dict[int, npt.NDArray[np.float32]] = {}
         self._padded: dict[int, npt.NDArray[np.float32]] = {}
         self._margins: dict[int, list[tuple[int, int]]] = defaultdict(lambda: [(0, 0), (0, 0)])
@@ -140,9 +151,25 @@ class _Compiler:
         if x.dtype == np.float32:
             added: Any = np.zeros(weights.shape[0], np.float32) if bias is None else bias.constant
             constant: Any = weights.constant
+            self._choose(node, constant, added)
             self.layers.append(FloatDense(taken, constant, added, real_ends(activation), out))
         else:
-            self.layers.append(Dense(taken, whole_map(x, weights, bias, made, activation), out))
+            self.layers.append(Dense(taken, self._whole(whole_map(x, weights, bias, made, activation)), out))
+
+    def _whole(self, weights: WholeMap) -> WholeMap:
+        self.certain &= weights.certain
+        return weights
+
+    def _choose(self, node: Node, weights: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> None:
+        """Notes what a layer may make that only copies: a sum of reals depends on the order that it is summed up in."""
+        of = node.inputs[0]
+        if of in self._choices and not bias.any() and (np.count_nonzero(weights, axis=1) <= 1).all():
+            which = np.abs(weights).argmax(1)
+            low, high = real_ends(node.options["activation"])
+            made = self._choices[of][which] * weights[np.arange(len(weights)), which, np.newaxis]
+            self._choices[node.output] = np.clip(
+                made, -np.inf if low is None else low, np.inf if high is None else high
+            )
 
     def _around(self, node: Node) -> list[tuple[int, int]]:
         """Returns the zeros before and after rows and columns that a convolution sees."""
@@ -151,11 +178,11 @@ class _Compiler:
 
     def _conv_2d(self, node: Node) -> None:
         x, kernel, bias, made = self._weights(node)
-        if x.dtype != np.int8 or node.options["padding"] != SAME and kernel.shape[1:3] != (1, 1):
+        if x.dtype != np.int8 or (node.options["padding"] != SAME and kernel.shape[1:3] != (1, 1)):
             raise InexactError("is none that leaves a picture its size")
         if node.options["stride_w"] != 1 or node.options["stride_h"] != 1:
             raise InexactError("is none that leaves a picture its size")
-        weights = whole_map(x, kernel, bias, made, node.options["activation"])
+        weights = self._whole(whole_map(x, kernel, bias, made, node.options["activation"]))
         self.array(node.inputs[0])
         cuts = [
             slice(there[0] - wanted[0], length - (there[1] - wanted[1]))
@@ -232,6 +259,7 @@ class _Compiler:
         made = self._tensor(node.output)
         scales = quantization(made)
         zero = int(scales.zero_point[0])
-        of, to = self.array(node.inputs[0]), self.array(node.output)
+        at = node.inputs[0]
+        self.certain &= at in self._choices and not near_tie(self._choices[at] / np.float64(scales.scale[0])).any()
+        of, to = self.array(at), self.array(node.output)
         self.layers.append(Rounding(of, scales.scale[0], INT8_LOW - zero, INT8_HIGH - zero, to))
-

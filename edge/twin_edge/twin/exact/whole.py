@@ -27,6 +27,8 @@ _ENDS: Final[dict[int, tuple[float | None, float | None]]] = {
 }
 _KERNEL_ERROR: Final = 2.0**-22
 """Most that a runtime's own factor and its product are off, as a part of the result: four roundings of float32."""
+_MOST_OFF: Final = 2.0**-20
+"""Most that a factor may be off a power of two, as a part of it: scales are float32."""
 _REACH: Final = 256.0
 """Results beyond this are cut off whatever they are exactly."""
 _NEAR_TIE: Final = 1e-3
@@ -57,6 +59,8 @@ class WholeMap:
     """Least result."""
     high: float
     """Largest result."""
+    certain: bool
+    """Whether no sum can come near a tie: one that does may be rounded up by one runtime and down by another."""
 
 
 def whole_map(x: Tensor, weights: Tensor, bias: Tensor | None, made: Tensor, activation: int) -> WholeMap:
@@ -70,7 +74,7 @@ def whole_map(x: Tensor, weights: Tensor, bias: Tensor | None, made: Tensor, act
         activation: Its fused activation, as the format numbers them.
 
     Raises:
-        InexactError: Runtimes may round one of its results in different ways.
+        InexactError: Its results are not sums of whole numbers times powers of two.
     """
     taken, kept, given = quantization(x), quantization(weights), quantization(made)
     if kept.zero_point.any() or (len(kept.scale) > 1 and kept.axis != 0):
@@ -82,17 +86,22 @@ def whole_map(x: Tensor, weights: Tensor, bias: Tensor | None, made: Tensor, act
     if np.abs(exponents).max() > _MOST_EXPONENT:
         raise InexactError("has scales out of all proportion")
     off = np.abs(factors / 2.0**exponents - 1)
+    if off.max() > _MOST_OFF:
+        raise InexactError("has scales that are no powers of two apart")
     most = float(max(INT8_HIGH - taken.zero_point[0], taken.zero_point[0] - INT8_LOW))
     sums = np.abs(whole).sum(1) * most
-    if not _certain(whole, added, sums, exponents, off).all():
-        raise InexactError("has sums near a tie")
+    certain = bool(_certain(whole, added, sums, exponents, off).all())
     power = np.broadcast_to(2.0**exponents, added.shape)
     # Every sum is a multiple of 1, or of a power of two that all terms have in common.
     common = 2.0 ** np.minimum(_low_bits(whole).min(1), _low_bits(added))
     dtype = np.float32 if ((sums + np.abs(added)) / common < _FLOAT32_WHOLE).all() else np.float64
     low, high = ends(made, activation)
     return WholeMap(
-        np.ascontiguousarray(whole * power[:, np.newaxis], dtype), np.asarray(added * power, dtype), low, high
+        np.ascontiguousarray(whole * power[:, np.newaxis], dtype),
+        np.asarray(added * power, dtype),
+        low,
+        high,
+        certain,
     )
 
 
