@@ -120,6 +120,12 @@ def _depth_to_space(node: Node, operands: _Operands, made: Tensor) -> int:
     return 0
 
 
+def _activation(_: Node, operands: _Operands, made: Tensor) -> int:
+    (x,) = _counted(operands, 1)
+    _need(x.shape == made.shape and x.dtype == made.dtype, "has tensors of other shapes")
+    return 0
+
+
 def _strided_slice(node: Node, operands: _Operands, made: Tensor) -> int:
     _need(len(operands) == 4, "has another number of inputs")  # noqa: PLR2004
     x = _there(operands[0])
@@ -203,6 +209,9 @@ _CHECKS: Final[dict[str, Callable[[Node, _Operands, Tensor], int]]] = {
     "DEQUANTIZE": _dequantize,
     "FULLY_CONNECTED": _fully_connected,
     "QUANTIZE": _quantize,
+    "RELU": _activation,
+    "RELU6": _activation,
+    "RELU_N1_TO_1": _activation,
     "RESHAPE": _reshape,
     "STRIDED_SLICE": _strided_slice,
 }

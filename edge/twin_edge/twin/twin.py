@@ -173,8 +173,9 @@ class Twin:
         """
         result = self.self_test()
         if not result.passed:
+            on = self.runtime or "the exact renderer"
             raise IntegrityError(
-                f"the self-test failed on {self.runtime or 'the exact renderer'}: states off by {result.state_steps} steps, "
+                f"the self-test failed on {on}: states off by {result.state_steps} steps, "
                 f"renderings by {result.pixel_levels}/255",
                 fix="try the other runtime with TWIN_EDGE_RUNTIME=tflite or =litert, and convert the run again",
             )

@@ -83,6 +83,53 @@ class Convolution:
         _finish(self._sums, self._bias, self._map, self._out)
 
 
+class Blocks:
+    """A convolution whose stride is its kernel: the same weights for every block of a picture.
+
+    Args:
+        x: The picture, float32 of shape (channels, rows * high, columns * wide).
+        weights: The map; of each row first the kernel's rows, then its columns, then channels.
+        kernel: The kernel's height and width.
+        out: float32 of shape (outputs, rows, columns).
+    """
+
+    def __init__(self, x: Array, weights: WholeMap, kernel: tuple[int, int], out: Array) -> None:
+        high, wide = kernel
+        outputs, rows, columns = out.shape
+        self._blocks = x.reshape(len(x), rows, high, columns, wide).transpose(2, 4, 0, 1, 3)
+        self._laid_out = np.empty(self._blocks.shape, weights.weights.dtype)
+        self._matrix = self._laid_out.reshape(-1, rows * columns)
+        self._map, self._bias, self._out = weights, weights.bias[:, np.newaxis], out
+        self._sums = np.empty((outputs, rows * columns), weights.weights.dtype)
+
+    def run(self) -> None:
+        """Makes its output of its input."""
+        self._laid_out[...] = self._blocks
+        np.matmul(self._map.weights, self._matrix, out=self._sums)
+        _finish(self._sums, self._bias, self._map, self._out)
+
+
+class Clip:
+    """Values brought to other steps and held between two ends.
+
+    Args:
+        x: float32 of any shape.
+        ratio: How many steps of what comes out one of what goes in is.
+        low: Least result.
+        high: Largest result.
+        out: float32 of the same shape.
+    """
+
+    def __init__(self, x: Array, ratio: float, low: float, high: float, out: Array) -> None:
+        self._x, self._ratio, self._low, self._high, self._out = x, ratio, low, high, out
+
+    def run(self) -> None:
+        """Makes its output of its input."""
+        np.multiply(self._x, self._ratio, out=self._out)
+        np.rint(self._out, out=self._out)
+        np.clip(self._out, self._low, self._high, out=self._out)
+
+
 class Sum:
     """One tensor added to another.
 

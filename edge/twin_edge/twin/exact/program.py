@@ -1,54 +1,43 @@
-"""A graph turned into layers that run one after the other, with an array for every tensor."""
+"""Graphs turned into programs: layers that run one after the other."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from twin_edge.bundle.graph import Graph, Node, Tensor
-from twin_edge.bundle.shapes import SAME, ranges_of
+from twin_edge.bundle.graph import Graph, Scales
 from twin_edge.models.engine import Quantization
-from twin_edge.twin.exact.layers import Convolution, Copy, Dense, FloatDense, Layer, Rounding, Sum
-from twin_edge.twin.exact.whole import (
-    INT8_HIGH,
-    INT8_LOW,
-    InexactError,
-    WholeMap,
-    ends,
-    near_tie,
-    quantization,
-    real_ends,
-    same_scale,
-    whole_map,
-)
+from twin_edge.twin.exact.compiler import Compiler
+from twin_edge.twin.exact.layers import Layer
+from twin_edge.twin.exact.whole import InexactError, quantization
 
-_PICTURE: Final = 4
+_VECTOR, _PICTURE = 2, 4
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What draws a picture: put values into `input`, run all layers, and read `output`."""
+    """What computes a model: put values into `input`, run all layers, and read `output`."""
 
     layers: tuple[Layer, ...]
     """In the order in which they run."""
     input: npt.NDArray[np.float32]
-    """Real values, float32 of shape (latent,)."""
+    """Real values, float32 of shape (values,), or int8 values less their zero point, (channels, rows, columns)."""
     output: npt.NDArray[np.float32]
     """int8 values less their zero point, float32 of shape (values,) or (channels, rows, columns)."""
-    scale: np.float32
-    """Size of one of their steps."""
-    zero_point: int
-    """Their zero point."""
+    scales: Scales
+    """What they stand for."""
     certain: bool
-    """Whether every runtime draws the same for every latent, to the bit."""
+    """Whether every runtime comes to the same for every input, to the bit."""
+
+    def run(self) -> None:
+        """Makes the output of the input."""
+        for layer in self.layers:
+            layer.run()
 
 
-def compile_graph(graph: Graph, latent: Quantization) -> Program:
+def compile_generator(graph: Graph, latent: Quantization) -> Program:
     """Returns the program of a generator.
 
     Args:
@@ -59,207 +48,39 @@ def compile_graph(graph: Graph, latent: Quantization) -> Program:
         InexactError: It has an operator, or a layer, that is not one of whole numbers.
     """
     *nodes, last = graph.nodes
-    if last.name != "DEQUANTIZE" or last.output != graph.output or len(graph.tensors[graph.input].shape) != 2:  # noqa: PLR2004
-        raise InexactError("does not lead from a vector to what is dequantized")
-    compiler = _Compiler(graph, latent)
+    compiler = Compiler(graph, latent)
+    if last.name != "DEQUANTIZE" or last.output != graph.output or len(graph.tensors[graph.input].shape) != _VECTOR:
+        raise InexactError("it does not lead from a vector to what is dequantized")
+    if graph.tensors[graph.input].dtype != np.float32:
+        raise InexactError("it takes no real values")
     for node in nodes:
-        if node.name not in compiler.makers:
-            raise InexactError(f"{node.name} has no form that every runtime computes alike")
-        try:
-            compiler.makers[node.name](node)
-        except InexactError as error:
-            raise InexactError(f"{node.name} {error}") from error
-    drawn = last.inputs[0]
-    scales = quantization(graph.tensors[drawn])
+        compiler.add(node)
+    return _program(compiler, graph, last.inputs[0])
+
+
+def compile_encoder(graph: Graph) -> Program:
+    """Returns the program of an encoder: its results are within a step of those of runtimes.
+
+    Args:
+        graph: From a picture, int8 of shape (1, rows, columns, channels), to int8 of shape (1, values).
+
+    Raises:
+        InexactError: It has an operator that is not known here.
+    """
+    taken, made = graph.tensors[graph.input], graph.tensors[graph.output]
+    if len(taken.shape) != _PICTURE or len(made.shape) != _VECTOR or not taken.dtype == made.dtype == np.int8:
+        raise InexactError("it does not lead from a picture to a vector")
+    compiler = Compiler(graph, None, near=True)
+    for node in graph.nodes:
+        compiler.add(node)
+    return _program(compiler, graph, graph.output)
+
+
+def _program(compiler: Compiler, graph: Graph, output: int) -> Program:
     return Program(
         tuple(compiler.layers),
         compiler.array(graph.input),
-        compiler.array(drawn),
-        scales.scale[0],
-        int(scales.zero_point[0]),
+        compiler.array(output),
+        quantization(graph.tensors[output]),
         compiler.certain,
     )
-
-
-class _Compiler:
-    """Makes layers of nodes, and arrays of tensors."""
-
-    def __init__(self, graph: Graph, latent: Quantization) -> None:
-        self._graph = graph
-        self.certain = True
-        # Every value that an element may have, for real ones that are no sums, float32 of shape (elements, 256).
-        every = latent.dequantize(np.arange(INT8_LOW, INT8_HIGH + 1).astype(np.int8))
-        self._choices = {graph.input: np.tile(every, (graph.tensors[graph.input].shape[1], 1))}
-        self._arrays: dict[int, npt.NDArray[np.float32]] = {}
-        self._padded: dict[int, npt.NDArray[np.float32]] = {}
-        self._margins: dict[int, list[tuple[int, int]]] = defaultdict(lambda: [(0, 0), (0, 0)])
-        for node in graph.nodes:
-            if node.name == "CONV_2D":
-                self._margins[node.inputs[0]] = [
-                    (max(before, one[0]), max(after, one[1]))
-                    for (before, after), one in zip(self._margins[node.inputs[0]], self._around(node), strict=True)
-                ]
-        self.layers: list[Layer] = []
-        self.makers: dict[str, Callable[[Node], None]] = {
-            "ADD": self._add,
-            "CONCATENATION": self._concatenation,
-            "CONV_2D": self._conv_2d,
-            "DEPTH_TO_SPACE": self._depth_to_space,
-            "FULLY_CONNECTED": self._fully_connected,
-            "QUANTIZE": self._quantize,
-            "RESHAPE": self._reshape,
-            "STRIDED_SLICE": self._strided_slice,
-        }
-
-    def array(self, at: int) -> npt.NDArray[np.float32]:
-        """Returns the array of a tensor: of shape (values,), or (channels, rows, columns)."""
-        if at not in self._arrays:
-            tensor = self._graph.tensors[at]
-            if tensor.shape[0] != 1 or len(tensor.shape) not in {2, _PICTURE}:
-                raise InexactError(f"has a tensor of shape {tensor.shape}")
-            if len(tensor.shape) == _PICTURE:
-                _, rows, columns, channels = tensor.shape
-                (top, bottom), (left, right) = self._margins[at]
-                whole = np.zeros((channels, top + rows + bottom, left + columns + right), np.float32)
-                self._padded[at] = whole
-                made = whole[:, top : top + rows, left : left + columns]
-            else:
-                made = np.zeros(tensor.shape[1:], np.float32)
-            if tensor.constant is not None:
-                values = tensor.constant[0]
-                made[...] = values.transpose(2, 0, 1) if len(tensor.shape) == _PICTURE else values
-                made -= int(quantization(tensor).zero_point[0])
-            self._arrays[at] = made
-        return self._arrays[at]
-
-    def _tensor(self, at: int) -> Tensor:
-        return self._graph.tensors[at]
-
-    def _weights(self, node: Node) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-        bias = node.inputs[2] if len(node.inputs) > 2 else -1  # noqa: PLR2004
-        return (
-            self._tensor(node.inputs[0]),
-            self._tensor(node.inputs[1]),
-            self._tensor(bias) if bias >= 0 else None,
-            self._tensor(node.output),
-        )
-
-    def _fully_connected(self, node: Node) -> None:
-        x, weights, bias, made = self._weights(node)
-        activation = node.options["activation"]
-        taken, out = self.array(node.inputs[0]), self.array(node.output)
-        if x.dtype == np.float32:
-            added: Any = np.zeros(weights.shape[0], np.float32) if bias is None else bias.constant
-            constant: Any = weights.constant
-            self._choose(node, constant, added)
-            self.layers.append(FloatDense(taken, constant, added, real_ends(activation), out))
-        else:
-            self.layers.append(Dense(taken, self._whole(whole_map(x, weights, bias, made, activation)), out))
-
-    def _whole(self, weights: WholeMap) -> WholeMap:
-        self.certain &= weights.certain
-        return weights
-
-    def _choose(self, node: Node, weights: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> None:
-        """Notes what a layer may make that only copies: a sum of reals depends on the order that it is summed up in."""
-        of = node.inputs[0]
-        if of in self._choices and not bias.any() and (np.count_nonzero(weights, axis=1) <= 1).all():
-            which = np.abs(weights).argmax(1)
-            low, high = real_ends(node.options["activation"])
-            made = self._choices[of][which] * weights[np.arange(len(weights)), which, np.newaxis]
-            self._choices[node.output] = np.clip(
-                made, -np.inf if low is None else low, np.inf if high is None else high
-            )
-
-    def _around(self, node: Node) -> list[tuple[int, int]]:
-        """Returns the zeros before and after rows and columns that a convolution sees."""
-        sizes = self._tensor(node.inputs[1]).shape[1:3]
-        return [((size - 1) // 2, size - 1 - (size - 1) // 2) for size in sizes]
-
-    def _conv_2d(self, node: Node) -> None:
-        x, kernel, bias, made = self._weights(node)
-        if x.dtype != np.int8 or (node.options["padding"] != SAME and kernel.shape[1:3] != (1, 1)):
-            raise InexactError("is none that leaves a picture its size")
-        if node.options["stride_w"] != 1 or node.options["stride_h"] != 1:
-            raise InexactError("is none that leaves a picture its size")
-        weights = self._whole(whole_map(x, kernel, bias, made, node.options["activation"]))
-        self.array(node.inputs[0])
-        cuts = [
-            slice(there[0] - wanted[0], length - (there[1] - wanted[1]))
-            for there, wanted, length in zip(
-                self._margins[node.inputs[0]], self._around(node), self._padded[node.inputs[0]].shape[1:], strict=True
-            )
-        ]
-        seen = self._padded[node.inputs[0]][:, cuts[0], cuts[1]]
-        size = (kernel.shape[1], kernel.shape[2])
-        self.layers.append(Convolution(seen, weights, size, self.array(node.output)))
-
-    def _add(self, node: Node) -> None:
-        tensors = [self._tensor(at) for at in (*node.inputs, node.output)]
-        same_scale(*tensors)
-        low, high = ends(tensors[-1], node.options["activation"])
-        one, other, out = (self.array(at) for at in (*node.inputs, node.output))
-        self.layers.append(Sum(one, other, low, high, out))
-
-    def _concatenation(self, node: Node) -> None:
-        if node.options["activation"]:
-            raise InexactError("has an activation")
-        out, start = self.array(node.output), 0
-        for at in node.inputs:
-            part = self.array(at)
-            self._same(at, node.output)
-            self.layers.append(Copy(part, out[start : start + len(part)]))
-            start += len(part)
-
-    def _same(self, at: int, other: int) -> None:
-        """Asks for tensors that stand for the same real values."""
-        one, two = self._tensor(at), self._tensor(other)
-        if one.dtype == np.float32:
-            return
-        same_scale(one, two)
-        if not np.array_equal(quantization(one).zero_point, quantization(two).zero_point):
-            raise InexactError("has tensors of several zero points")
-
-    def _reshape(self, node: Node) -> None:
-        at = node.inputs[0]
-        self._same(at, node.output)
-        of, to = self.array(at), self.array(node.output)
-        if of.ndim == to.ndim:
-            if of.shape != to.shape:
-                raise InexactError("turns one picture into another")
-            self.layers.append(Copy(of, to))
-        elif of.ndim == 1:
-            channels, rows, columns = to.shape
-            self.layers.append(Copy(of.reshape(rows, columns, channels).transpose(2, 0, 1), to))
-        else:
-            channels, rows, columns = of.shape
-            self.layers.append(Copy(of, to.reshape(rows, columns, channels).transpose(2, 0, 1)))
-
-    def _depth_to_space(self, node: Node) -> None:
-        at, block = node.inputs[0], node.options["block"]
-        self._same(at, node.output)
-        of, to = self.array(at), self.array(node.output)
-        channels, rows, columns = to.shape[0], of.shape[1], of.shape[2]
-        squares = of.reshape(block, block, channels, rows, columns).transpose(2, 3, 0, 4, 1)
-        strides = (to.strides[0], to.strides[1] * block, to.strides[1], to.strides[2] * block, to.strides[2])
-        places = np.lib.stride_tricks.as_strided(to, (channels, rows, block, columns, block), strides)
-        self.layers.append(Copy(squares, places))
-
-    def _strided_slice(self, node: Node) -> None:
-        at = node.inputs[0]
-        self._same(at, node.output)
-        of = self.array(at)
-        if of.ndim != 1:
-            raise InexactError("takes a part of a picture")
-        operands = [self._tensor(one) for one in node.inputs]
-        _, (begin, end) = ranges_of(node, operands, operands[0].shape)
-        self.layers.append(Copy(of[begin:end], self.array(node.output)))
-
-    def _quantize(self, node: Node) -> None:
-        made = self._tensor(node.output)
-        scales = quantization(made)
-        zero = int(scales.zero_point[0])
-        at = node.inputs[0]
-        self.certain &= at in self._choices and not near_tie(self._choices[at] / np.float64(scales.scale[0])).any()
-        of, to = self.array(at), self.array(node.output)
-        self.layers.append(Rounding(of, scales.scale[0], INT8_LOW - zero, INT8_HIGH - zero, to))

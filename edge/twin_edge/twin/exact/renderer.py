@@ -13,7 +13,7 @@ from twin_edge.errors import BundleError
 from twin_edge.images import Image
 from twin_edge.models.engine import Quantization
 from twin_edge.models.networks import State, to_pixels
-from twin_edge.twin.exact.program import compile_graph
+from twin_edge.twin.exact.program import compile_generator
 from twin_edge.twin.exact.whole import INT8_HIGH, INT8_LOW, InexactError
 
 _RGB: Final = 3
@@ -41,7 +41,7 @@ class ExactGenerator:
     def __init__(self, content: bytes, latent: Quantization) -> None:
         graph = read_graph(content)
         try:
-            self._program = compile_graph(graph, latent)
+            self._program = compile_generator(graph, latent)
         except InexactError as error:
             raise BundleError(
                 f"this twin is shown on devices only, {error}",
@@ -52,9 +52,10 @@ class ExactGenerator:
         self.output_shape = graph.tensors[graph.output].shape
         self.certain = program.certain
         self._latent = latent
-        steps = np.arange(INT8_LOW, INT8_HIGH + 1, dtype=np.float32) - program.zero_point
-        self._pixels = to_pixels(np.tile((steps * program.scale)[:, np.newaxis], (1, 1, 1, _FEW)))[:, :, 0]
-        self._shift = program.zero_point - INT8_LOW
+        self._scale, zero_point = program.scales.scale[0], int(program.scales.zero_point[0])
+        steps = np.arange(INT8_LOW, INT8_HIGH + 1, dtype=np.float32) - zero_point
+        self._pixels = to_pixels(np.tile((steps * self._scale)[:, np.newaxis], (1, 1, 1, _FEW)))[:, :, 0]
+        self._shift = zero_point - INT8_LOW
         self._indices: Image = np.zeros(program.output.shape, np.uint8)
         self._drawn: Image = np.zeros(program.output.shape, np.uint8)
 
@@ -71,8 +72,10 @@ class ExactGenerator:
     def values(self, latent: State) -> npt.NDArray[np.float32]:
         """Returns the output tensor, float32 of its shape, for the latent part of a state, int8 of shape (latent,)."""
         self._run(latent)
-        values = self._program.output * self._program.scale
-        return (values.transpose(1, 2, 0) if values.ndim == _RGB else values)[np.newaxis]
+        values: npt.NDArray[np.float32] = self._program.output * self._scale
+        if values.ndim == _RGB:
+            values = values.transpose(1, 2, 0)
+        return values[np.newaxis]
 
     def __call__(self, latent: State) -> Image:
         """Returns the rendering of the latent part of a state, int8 of shape (latent,).
@@ -94,5 +97,4 @@ class ExactGenerator:
 
     def _run(self, latent: State) -> None:
         self._program.input[...] = self._latent.dequantize(latent)
-        for layer in self._program.layers:
-            layer.run()
+        self._program.run()

@@ -63,7 +63,9 @@ class WholeMap:
     """Whether no sum can come near a tie: one that does may be rounded up by one runtime and down by another."""
 
 
-def whole_map(x: Tensor, weights: Tensor, bias: Tensor | None, made: Tensor, activation: int) -> WholeMap:
+def whole_map(
+    x: Tensor, weights: Tensor, bias: Tensor | None, made: Tensor, activation: int, *, near: bool = False
+) -> WholeMap:
     """Returns what a layer computes.
 
     Args:
@@ -72,6 +74,7 @@ def whole_map(x: Tensor, weights: Tensor, bias: Tensor | None, made: Tensor, act
         bias: Its bias, int32 of shape (outputs,); None for none.
         made: What it makes, int8.
         activation: Its fused activation, as the format numbers them.
+        near: Takes other factors than powers of two as well: results that runtimes come within a step of.
 
     Raises:
         InexactError: Its results are not sums of whole numbers times powers of two.
@@ -86,8 +89,12 @@ def whole_map(x: Tensor, weights: Tensor, bias: Tensor | None, made: Tensor, act
     if np.abs(exponents).max() > _MOST_EXPONENT:
         raise InexactError("has scales out of all proportion")
     off = np.abs(factors / 2.0**exponents - 1)
+    low, high = ends(made, activation)
     if off.max() > _MOST_OFF:
-        raise InexactError("has scales that are no powers of two apart")
+        if not near:
+            raise InexactError("has scales that are no powers of two apart")
+        power = np.broadcast_to(factors, added.shape)
+        return WholeMap(whole * power[:, np.newaxis], added * power, low, high, certain=False)
     most = float(max(INT8_HIGH - taken.zero_point[0], taken.zero_point[0] - INT8_LOW))
     sums = np.abs(whole).sum(1) * most
     certain = bool(_certain(whole, added, sums, exponents, off).all())
@@ -95,7 +102,6 @@ def whole_map(x: Tensor, weights: Tensor, bias: Tensor | None, made: Tensor, act
     # Every sum is a multiple of 1, or of a power of two that all terms have in common.
     common = 2.0 ** np.minimum(_low_bits(whole).min(1), _low_bits(added))
     dtype = np.float32 if ((sums + np.abs(added)) / common < _FLOAT32_WHOLE).all() else np.float64
-    low, high = ends(made, activation)
     return WholeMap(
         np.ascontiguousarray(whole * power[:, np.newaxis], dtype),
         np.asarray(added * power, dtype),
