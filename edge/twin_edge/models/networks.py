@@ -36,6 +36,7 @@ class Encoder:
 
     def __init__(self, content: bytes, runtime: Runtime, *, threads: int = 1) -> None:
         self.model = Model(content, runtime, threads=threads)
+        self.input_shape = self.model.input_shape
         self._pixels = np.zeros(self.model.input_shape, np.uint8)
 
     def __call__(self, view: Image) -> State:
