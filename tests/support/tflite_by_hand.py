@@ -183,10 +183,8 @@ def generator(seed: int, latent: int = 6, side: int = 5, drift: float = 1.0, exp
     )
     size = side * side * 4
     weights, bias, powers = exact_weights(rng, (size, latent - 1), exponent)
-    x = weighted(
-        model, "FULLY_CONNECTED", x, ((size, latent - 1), (1, size)), (scale, 0.02, -128), (weights, bias, powers * drift),
-        {0: ("<b", RELU6)},
-    )  # fmt: skip
+    shapes, arrays = ((size, latent - 1), (1, size)), (weights, bias, powers * drift)
+    x = weighted(model, "FULLY_CONNECTED", x, shapes, (scale, 0.02, -128), arrays, {0: ("<b", RELU6)})
     shape = model.tensor((4,), INT32, values=np.array([1, side, side, 4], np.int32))
     x = model.node("RESHAPE", [x, shape], model.tensor((1, side, side, 4), INT8, 0.02, -128))
     conv = {0: ("<b", 0), 1: ("<i", 1), 2: ("<i", 1), 3: ("<b", RELU_N1_TO_1), 4: ("<i", 1), 5: ("<i", 1)}

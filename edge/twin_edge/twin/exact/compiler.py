@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, Final
@@ -27,6 +28,9 @@ from twin_edge.twin.exact.whole import (
 )
 
 _PICTURE: Final = 4
+_MOST_KERNEL: Final = 64
+_MOST_VALUES: Final = 1 << 27
+"""Most values that all arrays hold together, weights included: half a gigabyte."""
 _ACTIVATIONS: Final = {"RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
 
 
@@ -46,6 +50,7 @@ class Compiler:
     def __init__(self, graph: Graph, latent: Quantization | None, *, near: bool = False) -> None:
         self._graph, self._near = graph, near
         self.certain = True
+        self._left = _MOST_VALUES
         # Every value that an element may have, for real ones that are no sums, float32 of shape (elements, 256).
         self._choices: dict[int, npt.NDArray[np.float32]] = {}
         if latent is not None:
@@ -90,6 +95,7 @@ class Compiler:
         """Returns the array of a tensor: of shape (values,), or (channels, rows, columns)."""
         if at not in self._arrays:
             tensor = self._graph.tensors[at]
+            self._claim(math.prod(tensor.shape))
             if tensor.shape[0] != 1 or len(tensor.shape) not in {2, _PICTURE}:
                 raise InexactError(f"has a tensor of shape {tensor.shape}")
             if len(tensor.shape) == _PICTURE:
@@ -107,11 +113,18 @@ class Compiler:
             self._arrays[at] = made
         return self._arrays[at]
 
+    def _claim(self, values: int) -> None:
+        """Takes values off those that may still be allocated."""
+        self._left -= values
+        if self._left < 0:
+            raise InexactError("takes more memory than twins do")
+
     def _tensor(self, at: int) -> Tensor:
         return self._graph.tensors[at]
 
     def _weights(self, node: Node) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         bias = node.inputs[2] if len(node.inputs) > 2 else -1  # noqa: PLR2004
+        self._claim(math.prod(self._tensor(node.inputs[1]).shape))
         return (
             self._tensor(node.inputs[0]),
             self._tensor(node.inputs[1]),
@@ -150,7 +163,7 @@ class Compiler:
 
     def _leaves_size(self, node: Node) -> bool:
         options, kernel = node.options, self._tensor(node.inputs[1]).shape
-        around = options["padding"] == SAME or kernel[1:3] == (1, 1)
+        around = (options["padding"] == SAME and max(kernel[1:3]) < _MOST_KERNEL) or kernel[1:3] == (1, 1)
         return around and options["stride_w"] == options["stride_h"] == 1
 
     def _around(self, node: Node) -> list[tuple[int, int]]:
@@ -164,6 +177,7 @@ class Compiler:
             raise InexactError("is one of reals")
         weights = self._whole(whole_map(x, kernel, bias, made, node.options["activation"], near=self._near))
         size, of, to = (kernel.shape[1], kernel.shape[2]), self.array(node.inputs[0]), self.array(node.output)
+        self._claim(2 * to.size + (of.shape[1] + size[0]) * of.shape[2] * of.shape[0] * size[1])
         if self._leaves_size(node):
             cuts = [
                 slice(there[0] - wanted[0], length - (there[1] - wanted[1]))
