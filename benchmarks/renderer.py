@@ -2,9 +2,9 @@
 
     python benchmarks/renderer.py bundles/rig.twin bundles/face.twin
 
-For each bundle, states of all kinds are drawn by the renderer and by every installed runtime: both ends of the range in
-any mixture, what is usual, and anything. Every value of the output tensor is compared. Everything runs on one thread and
-is timed in turns. Writes benchmarks/results/renderer.json.
+For each bundle, states of all kinds are drawn by the renderer and by every installed runtime: both ends of the range
+in any mixture, what is usual, and anything. Every value of the output tensor is compared. Everything runs on one thread
+and is timed in turns. Writes benchmarks/results/renderer.json.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def states_of(bundle: Bundle, count: int) -> npt.NDArray[np.int8]:
     usual = rng.normal(spec.zero_point, USUAL, (parts, spec.latent))
     wide = rng.normal(spec.zero_point, 4 * USUAL, (parts, spec.latent))
     anything = rng.integers(-128, 128, (count - 3 * parts, spec.latent))
-    whole = np.clip(np.rint(np.concatenate([ends, usual, wide, anything])), -128, 127).astype(np.int8)
+    every = np.rint(np.concatenate([ends, usual, wide, anything]))
+    whole: npt.NDArray[np.int8] = np.clip(every, -128, 127).astype(np.int8)
     whole[0], whole[1], whole[2] = -128, 127, spec.zero_point
     return whole
 

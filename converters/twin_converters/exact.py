@@ -3,8 +3,8 @@
 An int8 kernel multiplies the sum that it has by a scale and rounds. Runtimes do that in different ways, once or twice,
 in float or in whole numbers, ties up or to even, so that now and then they are a step apart. They cannot be when the
 scale is a power of two, every weight a multiple of 4, and the bias 2 more than one: then no sum is ever near a tie,
-and halving it, which is what the first of two roundings does, rounds nothing. (Where the scale is a quarter, the bias is
-a multiple of 4 as well: nothing is left to round.) And an addition of values of one scale is exact everywhere.
+and halving it, which is what the first of two roundings does, rounds nothing. (Where the scale is a quarter, the bias
+is a multiple of 4 as well: nothing is left to round.) And an addition of values of one scale is exact everywhere.
 
 Six bits are left of a weight; `twin_converters.rounding` makes them do. The many weights of the coefficients have just
 as many as the picture needs: their steps do the picture equal harm.

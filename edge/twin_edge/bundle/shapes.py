@@ -85,7 +85,7 @@ def _weighted(operands: _Operands, made: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 def _add(_: Node, operands: _Operands, made: Tensor) -> int:
     one, other = _counted(operands, 2)
-    _need(one.shape == other.shape == made.shape, "has tensors of other shapes")
+    _need(np.broadcast_shapes(one.shape, other.shape) == made.shape, "has tensors of other shapes")
     _need(one.dtype == other.dtype == made.dtype != _INT32, "has tensors of other types")
     return math.prod(made.shape)
 

@@ -196,6 +196,8 @@ class Compiler:
 
     def _add(self, node: Node) -> None:
         tensors = [self._tensor(at) for at in (*node.inputs, node.output)]
+        if any(tensor.shape != tensors[-1].shape or tensor.dtype != np.int8 for tensor in tensors):
+            raise InexactError("adds what is of another shape")
         same_scale(*tensors)
         low, high = ends(tensors[-1], node.options["activation"])
         one, other, out = (self.array(at) for at in (*node.inputs, node.output))
