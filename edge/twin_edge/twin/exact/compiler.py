@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +13,8 @@ import numpy.typing as npt
 from twin_edge.bundle.graph import Graph, Node, Tensor
 from twin_edge.bundle.shapes import SAME, ranges_of
 from twin_edge.models.engine import Quantization
-from twin_edge.twin.exact.layers import Blocks, Clip, Convolution, Copy, Dense, FloatDense, Layer, Rounding, Sum
+from twin_edge.twin.exact.layers import Blocks, Clip, Convolution, Copy, Dense, Layer, Sum
+from twin_edge.twin.exact.reals import FloatDense, Rounding, copies
 from twin_edge.twin.exact.whole import (
     INT8_HIGH,
     INT8_LOW,
@@ -53,9 +54,11 @@ class Compiler:
         self._left = _MOST_VALUES
         # Every value that an element may have, for real ones that are no sums, float32 of shape (elements, 256).
         self._choices: dict[int, npt.NDArray[np.float32]] = {}
+        self._reach: dict[int, float] = {}
         if latent is not None:
             every = latent.dequantize(np.arange(INT8_LOW, INT8_HIGH + 1).astype(np.int8))
             self._choices[graph.input] = np.tile(every, (graph.tensors[graph.input].shape[1], 1))
+            self._reach[graph.input] = float(np.abs(every).max())
         self._arrays: dict[int, npt.NDArray[np.float32]] = {}
         self._padded: dict[int, npt.NDArray[np.float32]] = {}
         self._margins: dict[int, list[tuple[int, int]]] = defaultdict(lambda: [(0, 0), (0, 0)])
@@ -78,18 +81,20 @@ class Compiler:
             **dict.fromkeys(_ACTIVATIONS, self._activation),
         }
 
-    def add(self, node: Node) -> None:
-        """Makes the layer of a node.
+    def add(self, nodes: Sequence[Node]) -> None:
+        """Makes the layers of nodes.
 
         Raises:
-            InexactError: It has none.
+            InexactError: One of them has none.
         """
-        if node.name not in self._makers:
-            raise InexactError(f"{node.name} has no form that every runtime computes alike")
-        try:
-            self._makers[node.name](node)
-        except InexactError as error:
-            raise InexactError(f"{node.name} {error}") from error
+        for node in nodes:
+            if node.name not in self._makers:
+                raise InexactError(f"{node.name} has no form that every runtime computes alike")
+        for node in nodes:
+            try:
+                self._makers[node.name](node)
+            except InexactError as error:
+                raise InexactError(f"{node.name} {error}") from error
 
     def array(self, at: int) -> npt.NDArray[np.float32]:
         """Returns the array of a tensor: of shape (values,), or (channels, rows, columns)."""
@@ -140,7 +145,11 @@ class Compiler:
             added: Any = np.zeros(weights.shape[0], np.float32) if bias is None else bias.constant
             constant: Any = weights.constant
             self._choose(node, constant, added)
-            self.layers.append(FloatDense(taken, constant, added, real_ends(activation), out))
+            if node.inputs[0] not in self._reach:
+                raise InexactError("takes reals without bounds")
+            layer = FloatDense(taken, constant, added, real_ends(activation), self._reach[node.inputs[0]], out)
+            self._reach[node.output] = layer.reach
+            self.layers.append(layer)
         else:
             self.layers.append(
                 Dense(taken, self._whole(whole_map(x, weights, bias, made, activation, near=self._near)), out)
@@ -153,7 +162,7 @@ class Compiler:
     def _choose(self, node: Node, weights: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> None:
         """Notes what a layer may make that only copies: a sum of reals depends on the order that it is summed up in."""
         of = node.inputs[0]
-        if of in self._choices and not bias.any() and (np.count_nonzero(weights, axis=1) <= 1).all():
+        if of in self._choices and copies(weights, bias):
             which = np.abs(weights).argmax(1)
             low, high = real_ends(node.options["activation"])
             made = self._choices[of][which] * weights[np.arange(len(weights)), which, np.newaxis]

@@ -167,58 +167,6 @@ class Copy:
         self._to[...] = self._of
 
 
-class FloatDense:
-    """Real weights times a vector, rounded to float32 once.
-
-    Args:
-        x: float32 of shape (inputs,).
-        weights: float32 of shape (outputs, inputs).
-        bias: float32 of shape (outputs,).
-        limits: Least and largest result; None for none.
-        out: float32 of shape (outputs,).
-    """
-
-    def __init__(
-        self, x: Array, weights: Array, bias: Array, limits: tuple[float | None, float | None], out: Array
-    ) -> None:
-        self._x, self._out, self._limits = x, out, limits
-        self._weights, self._bias = weights.astype(np.float64), bias.astype(np.float64)
-        self._input, self._sums = np.empty(x.shape), np.empty(out.shape)
-
-    def run(self) -> None:
-        """Makes its output of its input."""
-        self._input[...] = self._x
-        np.dot(self._weights, self._input, out=self._sums)
-        np.add(self._sums, self._bias, out=self._sums)
-        self._out[...] = self._sums
-        low, high = self._limits
-        if low is not None:
-            np.maximum(self._out, low, out=self._out)
-        if high is not None:
-            np.minimum(self._out, high, out=self._out)
-
-
-class Rounding:
-    """Real values brought to steps.
-
-    Args:
-        x: float32 of any shape.
-        scale: Size of one step.
-        low: Least result, less the zero point.
-        high: Largest result, less the zero point.
-        out: float32 of the same shape.
-    """
-
-    def __init__(self, x: Array, scale: np.float32, low: float, high: float, out: Array) -> None:
-        self._x, self._scale, self._low, self._high, self._out = x, scale, low, high, out
-
-    def run(self) -> None:
-        """Makes its output of its input."""
-        np.divide(self._x, self._scale, out=self._out)
-        np.rint(self._out, out=self._out)
-        np.clip(self._out, self._low, self._high, out=self._out)
-
-
 def _finish(sums: Array, bias: Array, weights: WholeMap, out: Array) -> None:
     np.add(sums, bias, out=sums)
     np.rint(sums, out=sums)

@@ -53,8 +53,7 @@ def compile_generator(graph: Graph, latent: Quantization) -> Program:
         raise InexactError("it does not lead from a vector to what is dequantized")
     if graph.tensors[graph.input].dtype != np.float32:
         raise InexactError("it takes no real values")
-    for node in nodes:
-        compiler.add(node)
+    compiler.add(nodes)
     return _program(compiler, graph, last.inputs[0])
 
 
@@ -71,8 +70,7 @@ def compile_encoder(graph: Graph) -> Program:
     if len(taken.shape) != _PICTURE or len(made.shape) != _VECTOR or not taken.dtype == made.dtype == np.int8:
         raise InexactError("it does not lead from a picture to a vector")
     compiler = Compiler(graph, None, near=True)
-    for node in graph.nodes:
-        compiler.add(node)
+    compiler.add(graph.nodes)
     return _program(compiler, graph, graph.output)
 
 
