@@ -28,6 +28,7 @@ from twin_edge.twin.exact.whole import (
     whole_map,
 )
 
+_VECTOR: Final = 2
 _PICTURE: Final = 4
 _MOST_KERNEL: Final = 64
 _MOST_VALUES: Final = 1 << 27
@@ -91,6 +92,9 @@ class Compiler:
             if node.name not in self._makers:
                 raise InexactError(f"{node.name} has no form that every runtime computes alike")
         for node in nodes:
+            if node.name == "CONCATENATION":
+                self._share(node)
+        for node in nodes:
             try:
                 self._makers[node.name](node)
             except InexactError as error:
@@ -101,7 +105,7 @@ class Compiler:
         if at not in self._arrays:
             tensor = self._graph.tensors[at]
             self._claim(math.prod(tensor.shape))
-            if tensor.shape[0] != 1 or len(tensor.shape) not in {2, _PICTURE}:
+            if tensor.shape[0] != 1 or len(tensor.shape) not in {_VECTOR, _PICTURE}:
                 raise InexactError(f"has a tensor of shape {tensor.shape}")
             if len(tensor.shape) == _PICTURE:
                 _, rows, columns, channels = tensor.shape
@@ -219,8 +223,21 @@ class Compiler:
         for at in node.inputs:
             part = self.array(at)
             self._same(at, node.output)
-            self.layers.append(Copy(part, out[start : start + len(part)]))
+            # A part that was given its place in the whole from the start is there already.
+            if not np.may_share_memory(part, out):
+                self.layers.append(Copy(part, out[start : start + len(part)]))
             start += len(part)
+
+    def _share(self, node: Node) -> None:
+        """Lets vectors that are joined be parts of what they are joined to."""
+        if len(self._tensor(node.output).shape) != _VECTOR or len(set(node.inputs)) < len(node.inputs):
+            return
+        out, start = self.array(node.output), 0
+        for at in node.inputs:
+            size = self._tensor(at).shape[-1]
+            if at not in self._arrays and self._tensor(at).constant is None and at != self._graph.input:
+                self._arrays[at] = out[start : start + size]
+            start += size
 
     def _same(self, at: int, other: int) -> None:
         """Asks for tensors that stand for the same real values."""
@@ -262,8 +279,11 @@ class Compiler:
         of = self.array(at)
         operands = [self._tensor(one) for one in node.inputs]
         _, *cuts = (slice(*pair) for pair in ranges_of(node, operands, operands[0].shape))
-        channels_first = cuts[-1:] + cuts[:-1]
-        self.layers.append(Copy(of[tuple(channels_first)], self.array(node.output)))
+        taken = of[tuple(cuts[-1:] + cuts[:-1])]
+        if node.output in self._arrays or any(map(any, self._margins[node.output])):
+            self.layers.append(Copy(taken, self.array(node.output)))
+        else:
+            self._arrays[node.output] = taken  # Nothing is moved: it lies where it is.
 
     def _activation(self, node: Node) -> None:
         at, (low, high) = node.inputs[0], ends(self._tensor(node.output), _ACTIVATIONS[node.name])

@@ -34,12 +34,14 @@ class Dense:
 
     def __init__(self, x: Array, weights: WholeMap, out: Array) -> None:
         self._x, self._map, self._out = x, weights, out
-        self._input = np.empty(x.shape, weights.weights.dtype)
-        self._sums = np.empty(out.shape, weights.weights.dtype)
+        dtype = weights.weights.dtype
+        self._input = x if x.dtype == dtype and x.flags.c_contiguous else np.empty(x.shape, dtype)
+        self._sums = np.empty(out.shape, dtype)
 
     def run(self) -> None:
         """Makes its output of its input."""
-        self._input[...] = self._x
+        if self._input is not self._x:
+            self._input[...] = self._x
         np.dot(self._map.weights, self._input, out=self._sums)
         _finish(self._sums, self._map.bias, self._map, self._out)
 
