@@ -192,16 +192,12 @@ class Compiler:
         size, of, to = (kernel.shape[1], kernel.shape[2]), self.array(node.inputs[0]), self.array(node.output)
         self._claim(2 * to.size + (of.shape[1] + size[0]) * of.shape[2] * of.shape[0] * size[1])
         if self._leaves_size(node):
-            cuts = [
-                slice(there[0] - wanted[0], length - (there[1] - wanted[1]))
-                for there, wanted, length in zip(
-                    self._margins[node.inputs[0]],
-                    self._around(node),
-                    self._padded[node.inputs[0]].shape[1:],
-                    strict=True,
-                )
-            ]
-            self.layers.append(Convolution(self._padded[node.inputs[0]][:, cuts[0], cuts[1]], weights, size, to))
+            # Others may see more zeros around it than this one. What lies within another array has none around it.
+            around = zip(self._margins[node.inputs[0]], self._around(node), strict=True)
+            (top, bottom), (left, right) = ((there[0] - own[0], there[1] - own[1]) for there, own in around)
+            seen = self._padded.get(node.inputs[0], of)
+            seen = seen[:, top : seen.shape[1] - bottom, left : seen.shape[2] - right]
+            self.layers.append(Convolution(seen, weights, size, to))
         elif of.shape[1:] == (to.shape[1] * size[0], to.shape[2] * size[1]):
             self.layers.append(Blocks(of, weights, size, to))
         else:
