@@ -17,6 +17,7 @@ _HEADER_BYTES: Final = 8
 _LEAST_BUDGET: Final = 1 << 16
 _TABLE_HEADER: Final = 4
 _VTABLE_HEADER: Final = 4
+_MOST_TEXT: Final = 1 << 16
 _WIDTHS: Final[dict[str, int]] = {"<b": 1, "<B": 1, "<H": 2, "<i": 4, "<I": 4, "<Q": 8}
 
 
@@ -139,6 +140,17 @@ class Table:
         """Returns the vector that a field leads to, empty without the field; see `Flatbuffer.vector`."""
         at = self._place(slot, 4)
         return np.empty(0, dtype) if at is None else self._of.vector(self._of.follow(at), dtype, most)
+
+    def check_text(self, slot: int) -> Table:
+        """Asks for text that ends where it says, if there is any: who reads it may look for its end."""
+        at = self._place(slot, 4)
+        if at is not None:
+            text = self._of.follow(at)
+            end = text + 4 + self._of.count(text, _MOST_TEXT)
+            self._of.require(text + 4, end - text - 4)
+            if self._of.number("<B", end):
+                raise ValueError("a text has no end")
+        return self
 
     def tables(self, slot: int, most: int) -> list[Table]:
         """Returns the tables of the vector that a field leads to, at most `most`; none without the field."""

@@ -43,12 +43,14 @@ _DTYPES: Final[dict[int, np.dtype[Any]]] = {
 }
 
 # Fields of the schema's tables that are read or refused, by their number.
-_MODEL_VERSION, _MODEL_CODES, _MODEL_GRAPHS, _MODEL_BUFFERS, _MODEL_FIELDS = 0, 1, 2, 4, 8
+_MODEL_VERSION, _MODEL_CODES, _MODEL_GRAPHS, _MODEL_DESCRIPTION, _MODEL_BUFFERS = 0, 1, 2, 3, 4
+_MODEL_METADATA_BUFFERS, _MODEL_METADATA, _MODEL_SIGNATURES, _MODEL_FIELDS = 5, 6, 7, 8
+_SIGNATURE_INPUTS, _SIGNATURE_OUTPUTS, _SIGNATURE_KEY, _SIGNATURE_GRAPH, _SIGNATURE_FIELDS = 0, 1, 2, 4, 5
 _CODE_OLD, _CODE_CUSTOM, _CODE_NEW, _CODE_FIELDS = 0, 1, 3, 4
-_GRAPH_TENSORS, _GRAPH_INPUTS, _GRAPH_OUTPUTS, _GRAPH_NODES, _GRAPH_FIELDS = 0, 1, 2, 3, 6
-_TENSOR_SHAPE, _TENSOR_TYPE, _TENSOR_BUFFER, _TENSOR_QUANTIZATION, _TENSOR_FIELDS = 0, 1, 2, 4, 9
-_TENSOR_VARIABLE, _TENSOR_SPARSITY = 5, 6
-_SCALES, _ZERO_POINTS, _DETAILS_TYPE, _DETAILS, _DIMENSION, _QUANTIZATION_FIELDS = 2, 3, 4, 5, 6, 7
+_GRAPH_TENSORS, _GRAPH_INPUTS, _GRAPH_OUTPUTS, _GRAPH_NODES, _GRAPH_NAME, _GRAPH_FIELDS = 0, 1, 2, 3, 4, 6
+_TENSOR_SHAPE, _TENSOR_TYPE, _TENSOR_BUFFER, _TENSOR_NAME, _TENSOR_QUANTIZATION, _TENSOR_FIELDS = 0, 1, 2, 3, 4, 9
+_TENSOR_VARIABLE, _TENSOR_SPARSITY, _TENSOR_SIGNATURE = 5, 6, 7
+_LEAST, _MOST, _SCALES, _ZERO_POINTS, _DETAILS_TYPE, _DETAILS, _DIMENSION, _QUANTIZATION_FIELDS = range(8)
 _BUFFER_DATA, _BUFFER_OFFSET, _BUFFER_SIZE, _BUFFER_FIELDS = 0, 1, 2, 3
 _NODE_CODE, _NODE_INPUTS, _NODE_OUTPUTS, _NODE_TYPE, _NODE_OPTIONS, _NODE_FIELDS = 0, 1, 2, 3, 4, 14
 _NODE_REFUSED: Final = (5, 7, 8, 9, 10, 11, 12)
@@ -136,10 +138,28 @@ def _graph(model: Table) -> Graph:
     if len(inputs) != 1 or len(outputs) != 1:
         raise ValueError(f"it has {len(inputs)} inputs and {len(outputs)} outputs")
     nodes = tuple(_node(node, names) for node in graph.tables(_GRAPH_NODES, MOST_NODES))
+    _check_notes(model, len(tensors), len(buffers))
+    graph.check_text(_GRAPH_NAME)
     found = Graph(tensors, nodes, int(inputs[0]), int(outputs[0]))
     _check_order(found)
     check_shapes(found)
     return found
+
+
+def _check_notes(model: Table, tensors: int, buffers: int) -> None:
+    """Checks what says how the model was made and what its edges are called: not used here, but by runtimes."""
+    model.check_text(_MODEL_DESCRIPTION).numbers(_MODEL_METADATA_BUFFERS, "<i4", MOST_CODES)
+    for note in model.tables(_MODEL_METADATA, MOST_CODES):
+        if note.only(2).check_text(0).whole(1, "<I") >= buffers:
+            raise ValueError("a note has a buffer that is not there")
+    for signature in model.tables(_MODEL_SIGNATURES, 1):
+        signature.only(_SIGNATURE_FIELDS).check_text(_SIGNATURE_KEY)
+        if signature.whole(_SIGNATURE_GRAPH, "<I"):
+            raise ValueError("a signature has a graph that is not there")
+        for slot in (_SIGNATURE_INPUTS, _SIGNATURE_OUTPUTS):
+            for edge in signature.tables(slot, 1):
+                if edge.only(2).check_text(0).whole(1, "<I") >= tensors:
+                    raise ValueError("a signature has a tensor that is not there")
 
 
 def _name(code: Table) -> str:
@@ -158,7 +178,8 @@ def _data(buffer: Table) -> npt.NDArray[np.uint8]:
 
 
 def _tensor(tensor: Table, buffers: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
-    tensor.only(_TENSOR_FIELDS).without(_TENSOR_SPARSITY)
+    tensor.only(_TENSOR_FIELDS).without(_TENSOR_SPARSITY).check_text(_TENSOR_NAME)
+    tensor.numbers(_TENSOR_SIGNATURE, "<i4", _MOST_RANK)
     if tensor.whole(_TENSOR_VARIABLE, "<B"):
         raise ValueError("a tensor is a variable")
     kind, place = tensor.whole(_TENSOR_TYPE, "<b"), tensor.whole(_TENSOR_BUFFER, "<I")
@@ -185,6 +206,8 @@ def _scales(table: Table | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -
     if table is None:
         return None
     table.only(_QUANTIZATION_FIELDS).without(_DETAILS_TYPE, _DETAILS)
+    for slot in (_LEAST, _MOST):
+        table.numbers(slot, "<f4", MOST_VALUES)
     scale = table.numbers(_SCALES, "<f4", MOST_VALUES)
     zero_point = table.numbers(_ZERO_POINTS, "<i8", MOST_VALUES)
     if not len(scale):
