@@ -206,3 +206,20 @@ def generator(seed: int, latent: int = 6, side: int = 5, drift: float = 1.0, exp
     )
     model.node("DEQUANTIZE", [x], model.tensor((1, 2 * side, 2 * side, 2), FLOAT32))
     return model
+
+
+def bent(seed: int) -> bytes:
+    """Returns a generator with layers in float before an exact one."""
+    rng, model = np.random.default_rng(seed), Model()
+    x, size = model.tensor((1, 8), FLOAT32), 8
+    for wide in (32, 24, 24):
+        weights = (rng.normal(size=(wide, size)) / size**0.5 * 3).astype(np.float32)
+        kernel = model.tensor((wide, size), FLOAT32, values=weights)
+        bias = model.tensor((wide,), FLOAT32, values=rng.normal(size=wide).astype(np.float32))
+        x = model.node("FULLY_CONNECTED", [x, kernel, bias], model.tensor((1, wide), FLOAT32), {0: ("<b", RELU6)})
+        size = wide
+    x = model.node("QUANTIZE", [x], model.tensor((1, size), INT8, 6 / 255, -128))
+    arrays = exact_weights(rng, (50, size), -9)
+    x = weighted(model, "FULLY_CONNECTED", x, ((50, size), (1, 50)), (6 / 255, 2 / 255, -1), arrays, {0: ("<b", NONE)})
+    model.node("DEQUANTIZE", [x], model.tensor((1, 50), FLOAT32))
+    return model.content()

@@ -84,6 +84,7 @@ _OPTIONS: Final[dict[str, tuple[int, dict[str, tuple[str, int]]]]] = {
             "bias_type": ("<b", 0),
         },
     ),
+    "MUL": (21, {"activation": ("<b", 0)}),
     "QUANTIZE": (89, {}),
     "RESHAPE": (17, {"new_shape": ("", 0)}),
     "STRIDED_SLICE": (
@@ -97,6 +98,7 @@ _OPTIONS: Final[dict[str, tuple[int, dict[str, tuple[str, int]]]]] = {
             "offset": ("<B", 0),
         },
     ),
+    "SUB": (28, {"activation": ("<b", 0), "pot_scale_int16": ("<B", 1)}),
 }
 
 

@@ -209,9 +209,11 @@ _CHECKS: Final[dict[str, Callable[[Node, _Operands, Tensor], int]]] = {
     "DEQUANTIZE": _dequantize,
     "FULLY_CONNECTED": _fully_connected,
     "QUANTIZE": _quantize,
+    "MUL": _add,
     "RELU": _activation,
     "RELU6": _activation,
     "RELU_N1_TO_1": _activation,
     "RESHAPE": _reshape,
     "STRIDED_SLICE": _strided_slice,
+    "SUB": _add,
 }

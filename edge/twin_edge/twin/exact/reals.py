@@ -21,6 +21,13 @@ _LEAST_BITS: Final = 10
 """Bits below 1 that a weight keeps at least."""
 
 
+Limits = tuple[float | None, float | None]
+"""Least and largest result; None for none."""
+
+FUNCTIONS: Final[dict[str, Any]] = {"ADD": np.add, "SUB": np.subtract, "MUL": np.multiply}
+"""Operators that work value by value."""
+
+
 class FloatDense:
     """Real weights times a vector, rounded to float32 once.
 
@@ -34,6 +41,7 @@ class FloatDense:
         bias: float32 of shape (outputs,).
         limits: Least and largest result; None for none.
         reach: No input is larger, either way.
+        exact: Whether float32 holds every sum as it is.
         out: float32 of shape (outputs,).
 
     Attributes:
@@ -48,8 +56,10 @@ class FloatDense:
         x: Array,
         weights: npt.NDArray[np.float32],
         bias: npt.NDArray[np.float32],
-        limits: tuple[float | None, float | None],
+        limits: Limits,
+        *,
         reach: float,
+        exact: bool,
         out: Array,
     ) -> None:
         self._x, self._out, self._limits = x, out, limits
@@ -57,7 +67,7 @@ class FloatDense:
         self._input, self._sums = np.empty(x.shape), np.empty(out.shape)
         self._fine, self._fine_sums = np.empty(x.shape), np.empty(out.shape)
         most = float((np.abs(self._weights).sum(1) * reach + np.abs(self._bias)).max())
-        self._sums_up = not copies(weights, bias)
+        self._sums_up = not exact and not copies(weights, bias)
         self._coarse_step, self._fine_step = (2.0 ** (_exponent(reach) - bits) for bits in (_COARSE_BITS, _FINE_BITS))
         if self._sums_up:
             # One bit is for what rounding adds. Fine parts are half a coarse step at most.
@@ -68,8 +78,7 @@ class FloatDense:
             self._weights = np.rint(self._weights * 2.0**kept) * 2.0**-kept
             unit = self._coarse_step * 2.0**-kept
             self._bias = np.rint(self._bias / unit) * unit
-        low, high = limits
-        self.reach = most if low is None or high is None else min(most, max(abs(low), abs(high)))
+        self.reach = within(most, limits)
 
     def run(self) -> None:
         """Makes its output of its input."""
@@ -88,11 +97,28 @@ class FloatDense:
         if self._sums_up:
             np.add(self._sums, self._fine_sums, out=self._sums)
         self._out[...] = self._sums
-        low, high = self._limits
-        if low is not None:
-            np.maximum(self._out, low, out=self._out)
-        if high is not None:
-            np.minimum(self._out, high, out=self._out)
+        _limit(self._out, self._limits)
+
+
+class Elementwise:
+    """Two tensors of reals, or one and a number, added, subtracted or multiplied value by value: alike everywhere.
+
+    Args:
+        name: `ADD`, `SUB` or `MUL`.
+        one: float32 of shape (n,).
+        other: float32 of shape (n,) or (1,).
+        limits: Least and largest result; None for none.
+        out: float32 of shape (n,).
+    """
+
+    def __init__(self, name: str, one: Array, other: Array, limits: Limits, out: Array) -> None:
+        self._function, self._one, self._other, self._out = FUNCTIONS[name], one, other, out
+        self._limits = limits
+
+    def run(self) -> None:
+        """Makes its output of its input."""
+        self._function(self._one, self._other, out=self._out)
+        _limit(self._out, self._limits)
 
 
 class Rounding:
@@ -119,6 +145,20 @@ class Rounding:
 def copies(weights: npt.NDArray[Any], bias: npt.NDArray[Any]) -> bool:
     """Returns whether a layer sums up nothing: each output is an input, or a multiple of one."""
     return not bias.any() and bool((np.count_nonzero(weights, axis=1) <= 1).all())
+
+
+def within(reach: float, limits: Limits) -> float:
+    """Returns how large, either way, what is held between limits can be."""
+    low, high = limits
+    return reach if low is None or high is None else min(reach, max(abs(low), abs(high)))
+
+
+def _limit(values: Array, limits: Limits) -> None:
+    low, high = limits
+    if low is not None:
+        np.maximum(values, low, out=values)
+    if high is not None:
+        np.minimum(values, high, out=values)
 
 
 def _log2(power: float) -> int:

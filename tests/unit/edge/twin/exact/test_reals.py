@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tflite_by_hand import FLOAT32, INT8, NONE, RELU6, Model, exact_weights, weighted
+from tflite_by_hand import bent
 from twin_edge.models import Model as Native
 from twin_edge.models import Quantization, load_runtime
 from twin_edge.twin.exact import ExactGenerator
@@ -27,7 +27,7 @@ def test_sums_are_those_of_whole_numbers(seed: int, inputs: int) -> None:
     weights = (rng.normal(size=(7, inputs)) * rng.choice([1, 1e-3], (7, inputs))).astype(np.float32)
     bias = rng.normal(size=7).astype(np.float32)
     out = np.empty(7, np.float32)
-    layer = FloatDense(x, weights, bias, (None, None), 6.0, out)
+    layer = FloatDense(x, weights, bias, (None, None), reach=6.0, exact=False, out=out)
     layer.run()
     # Not one bit is lost on the way, so no order can lose another one.
     for row, added, total in zip(layer._weights, layer._bias, layer._sums, strict=True):
@@ -40,7 +40,7 @@ def test_sums_are_those_of_whole_numbers(seed: int, inputs: int) -> None:
         assert float(parts[0]) + float(parts[1]) == total
     order = rng.permutation(inputs)
     again = np.empty(7, np.float32)
-    FloatDense(x[order], weights[:, order], bias, (None, None), 6.0, again).run()
+    FloatDense(x[order], weights[:, order], bias, (None, None), reach=6.0, exact=False, out=again).run()
     np.testing.assert_array_equal(out, again)
     np.testing.assert_allclose(out, weights.astype(float) @ x + bias, rtol=1e-5, atol=1e-5)
     assert np.abs(out).max() <= layer.reach
@@ -52,31 +52,22 @@ def test_what_copies_is_left_as_it_is() -> None:
     assert copies(weights, np.zeros(3))
     assert not copies(weights, np.ones(3))
     x, out = np.array([1 / 3, 1e-7], np.float32), np.empty(3, np.float32)
-    FloatDense(x, weights, np.zeros(3, np.float32), (None, None), 1.0, out).run()
+    FloatDense(x, weights, np.zeros(3, np.float32), (None, None), reach=1.0, exact=False, out=out).run()
     np.testing.assert_array_equal(out, [x[1], 0, x[0]])
 
 
 def test_weights_too_large_are_refused() -> None:
     weights = np.full((1, 2), 1e9, np.float32)
     with pytest.raises(InexactError, match="too large"):
-        FloatDense(np.ones(2, np.float32), weights, np.zeros(1, np.float32), (None, None), 1.0, np.empty(1, np.float32))
-
-
-def bent(seed: int) -> bytes:
-    """Returns a generator with layers in float before an exact one."""
-    rng, model = np.random.default_rng(seed), Model()
-    x, size = model.tensor((1, 8), FLOAT32), 8
-    for wide in (32, 24, 24):
-        weights = (rng.normal(size=(wide, size)) / size**0.5 * 3).astype(np.float32)
-        kernel = model.tensor((wide, size), FLOAT32, values=weights)
-        bias = model.tensor((wide,), FLOAT32, values=rng.normal(size=wide).astype(np.float32))
-        x = model.node("FULLY_CONNECTED", [x, kernel, bias], model.tensor((1, wide), FLOAT32), {0: ("<b", RELU6)})
-        size = wide
-    x = model.node("QUANTIZE", [x], model.tensor((1, size), INT8, 6 / 255, -128))
-    arrays = exact_weights(rng, (50, size), -9)
-    x = weighted(model, "FULLY_CONNECTED", x, ((50, size), (1, 50)), (6 / 255, 2 / 255, -1), arrays, {0: ("<b", NONE)})
-    model.node("DEQUANTIZE", [x], model.tensor((1, 50), FLOAT32))
-    return model.content()
+        FloatDense(
+            np.ones(2, np.float32),
+            weights,
+            np.zeros(1, np.float32),
+            (None, None),
+            reach=1.0,
+            exact=False,
+            out=np.empty(1, np.float32),
+        )
 
 
 def test_a_bent_twin_is_drawn_and_not_certain() -> None:
