@@ -18,7 +18,7 @@ import numpy as np
 
 from fuzzing.databases import database_targets
 from fuzzing.harness import Target
-from fuzzing.mutate import bundle_of, bytes_of, json_of, mutate_bytes, png_of, text_of, zip_of
+from fuzzing.mutate import bundle_of, bytes_of, json_of, mutate_bytes, png_of, text_of, words_of, zip_of
 from twin_edge.bundle import Bundle, Manifest
 from twin_edge.bundle.archive import CODEC, GENERATOR, GOLDEN, MANIFEST, PLATE, PREVIEW
 from twin_edge.bundle.golden import Golden
@@ -251,11 +251,11 @@ def _bundles(bundle: Bundle) -> list[Target]:
         ),
         Target(
             "model",
-            bytes_of([data for name, data in sorted(members.items()) if name.endswith(".tflite")]),
+            words_of([data for name, data in sorted(members.items()) if name.endswith(".tflite")]),
             read_graph,
             20,
         ),
-        Target("generator, drawn with", bytes_of([members[GENERATOR]]), _draws(bundle), 5, 5.0, 600 << 20),
+        Target("generator, drawn with", words_of([members[GENERATOR]]), _draws(bundle), 5, 5.0, 600 << 20),
     ]
     if PLATE in members:
         plate = png_of([members[PLATE]])

@@ -136,7 +136,7 @@ def test_sums_near_a_tie_are_drawn_and_said_to_be() -> None:
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda m: m.codes[-2].update({0: ("<b", 18), 3: ("<i", 18)}), "MUL has no form"),
+        (lambda m: m.codes[-2].update({0: ("<b", 28), 3: ("<i", 28)}), "TANH has no form"),
         (lambda m: m.nodes.pop(), "makes its output"),
         (lambda m: (m.nodes.pop(), m.outputs.append(m.outputs.pop() - 1)), "what is dequantized"),
         (lambda m: m.nodes[2].update({4: table({0: ("<b", 4)})}), "the activation 4"),
