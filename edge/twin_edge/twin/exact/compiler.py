@@ -13,18 +13,16 @@ import numpy.typing as npt
 from twin_edge.bundle.graph import Graph, Node, Tensor
 from twin_edge.bundle.shapes import SAME, ranges_of
 from twin_edge.models.engine import Quantization
-from twin_edge.twin.exact.knowledge import Known, known_constant, known_of_dense, known_of_pair, sums_are_whole
 from twin_edge.twin.exact.layers import Blocks, Clip, Convolution, Copy, Dense, Layer, Sum
-from twin_edge.twin.exact.reals import Elementwise, FloatDense, Rounding
+from twin_edge.twin.exact.real_layers import RealLayers
+from twin_edge.twin.exact.reals import Rounding
 from twin_edge.twin.exact.whole import (
     INT8_HIGH,
     INT8_LOW,
     InexactError,
     WholeMap,
     ends,
-    near_tie,
     quantization,
-    real_ends,
     same_scale,
     whole_map,
 )
@@ -54,11 +52,6 @@ class Compiler:
         self._graph, self._near = graph, near
         self.certain = True
         self._left = _MOST_VALUES
-        # What is known of tensors of reals.
-        self._known: dict[int, Known] = {}
-        if latent is not None:
-            every = latent.dequantize(np.arange(INT8_LOW, INT8_HIGH + 1).astype(np.int8))
-            self._known[graph.input] = Known(float(np.abs(every).max()), alike=True, choices=every[np.newaxis])
         self._arrays: dict[int, npt.NDArray[np.float32]] = {}
         self._padded: dict[int, npt.NDArray[np.float32]] = {}
         self._margins: dict[int, list[tuple[int, int]]] = defaultdict(lambda: [(0, 0), (0, 0)])
@@ -69,6 +62,7 @@ class Compiler:
                     for (before, after), one in zip(self._margins[node.inputs[0]], self._around(node), strict=True)
                 ]
         self.layers: list[Layer] = []
+        self._reals = RealLayers(graph, latent, self.array)
         self._makers: dict[str, Callable[[Node], None]] = {
             "ADD": self._add,
             "CONCATENATION": self._concatenation,
@@ -149,7 +143,7 @@ class Compiler:
         if x.dtype == np.float32:
             added: Any = np.zeros(weights.shape[0], np.float32) if bias is None else bias.constant
             constant: Any = weights.constant
-            self._float_dense(node, constant, added)
+            self.layers.append(self._reals.dense(node, constant, added))
         else:
             self.layers.append(
                 Dense(taken, self._whole(whole_map(x, weights, bias, made, activation, near=self._near)), out)
@@ -158,40 +152,6 @@ class Compiler:
     def _whole(self, weights: WholeMap) -> WholeMap:
         self.certain &= weights.certain
         return weights
-
-    def _float_dense(self, node: Node, weights: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> None:
-        of, limits = self._known_of(node.inputs[0]), real_ends(node.options["activation"])
-        layer = FloatDense(
-            self.array(node.inputs[0]),
-            weights,
-            bias,
-            limits,
-            reach=of.reach,
-            exact=sums_are_whole(of, weights, bias),
-            out=self.array(node.output),
-        )
-        self._known[node.output] = known_of_dense(of, weights, bias, limits, layer.reach)
-        self.layers.append(layer)
-
-    def _known_of(self, at: int) -> Known:
-        constant = self._tensor(at).constant
-        if at not in self._known and constant is not None:
-            return known_constant(constant)
-        if at not in self._known:
-            raise InexactError("takes reals that nothing is known of")
-        return self._known[at]
-
-    def _pair(self, node: Node) -> None:
-        """Makes the layer of two tensors of reals."""
-        one, other = (self._tensor(at) for at in node.inputs)
-        wide = self._tensor(node.output).shape
-        if one.shape != wide or one.constant is not None or other.shape not in {wide, (1,)} or len(wide) != _VECTOR:
-            raise InexactError("is of reals of other shapes")
-        limits = real_ends(node.options["activation"])
-        first, second_known = (self._known_of(at) for at in node.inputs)
-        self._known[node.output] = known_of_pair(node.name, first, second_known, node.inputs[0], limits)
-        second = self.array(node.inputs[1]) if other.constant is None else other.constant.reshape(-1)
-        self.layers.append(Elementwise(node.name, self.array(node.inputs[0]), second, limits, self.array(node.output)))
 
     def _leaves_size(self, node: Node) -> bool:
         options, kernel = node.options, self._tensor(node.inputs[1]).shape
@@ -225,7 +185,7 @@ class Compiler:
     def _add(self, node: Node) -> None:
         tensors = [self._tensor(at) for at in (*node.inputs, node.output)]
         if tensors[-1].dtype == np.float32:
-            self._pair(node)
+            self.layers.append(self._reals.pair(node))
             return
         if node.name != "ADD":
             raise InexactError("is one of int8")
@@ -317,8 +277,6 @@ class Compiler:
         scales = quantization(made)
         zero = int(scales.zero_point[0])
         at = node.inputs[0]
-        known = self._known_of(at)
-        sure = known.choices is not None and not near_tie(known.choices / np.float64(scales.scale[0])).any()
-        self.certain &= known.alike and sure
+        self.certain &= self._reals.is_certain(at, scales.scale[0])
         of, to = self.array(at), self.array(node.output)
         self.layers.append(Rounding(of, scales.scale[0], INT8_LOW - zero, INT8_HIGH - zero, to))

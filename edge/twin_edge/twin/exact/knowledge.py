@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from twin_edge.twin.exact.reals import FUNCTIONS, Limits, copies, within
+from twin_edge.twin.exact.reals import FUNCTIONS, ROUNDED_UP, Limits, copies, within
 
 _FLOAT32_WHOLE: Final = 2.0**24
 _MOST_CHOICES: Final = 4096
@@ -69,7 +69,7 @@ def known_of_pair(name: str, one: Known, other: Known, first: int, limits: Limit
     if name == "SUB" and other.nearest is not None and other.nearest[0] == first:
         return Known(within(other.nearest[1] / 2, limits), one.alike)
     reach = one.reach * other.reach if name == "MUL" else one.reach + other.reach
-    reach, alike = within(reach, limits), one.alike and other.alike
+    reach, alike = within(reach * ROUNDED_UP, limits), one.alike and other.alike
     number = float(other.choices[0, 0]) if other.choices is not None and other.choices.shape == (1, 1) else None
     if number is None:
         return Known(reach, alike)
@@ -83,7 +83,8 @@ def known_of_pair(name: str, one: Known, other: Known, first: int, limits: Limit
         choices = _multiples(step, one.lifted.reach) if choices is None else choices
         return Known(one.lifted.reach + step, alike, choices, nearest=(one.lifted.tensor, step))
     # What is so much smaller than a number that this keeps its exponent is rounded to its last bit.
-    rounds = one.reach < abs(number) / 4
+    least, most = np.spacing(np.array([abs(number) - one.reach, abs(number) + one.reach], np.float32))
+    rounds = one.reach < abs(number) and least == most
     return Known(reach, alike, choices, Lifted(number, first, one.reach) if rounds else None)
 
 

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from twin_edge.twin.exact.layers import Array
 from twin_edge.twin.exact.whole import InexactError
 
+ROUNDED_UP: Final = 1 + 2.0**-23
+"""How much larger than it is float32 may have a number."""
 _BITS: Final = 52
 """Bits of a whole number that float64 holds, with one to spare."""
 _COARSE_BITS: Final = 13
@@ -78,7 +80,7 @@ class FloatDense:
             self._weights = np.rint(self._weights * 2.0**kept) * 2.0**-kept
             unit = self._coarse_step * 2.0**-kept
             self._bias = np.rint(self._bias / unit) * unit
-        self.reach = within(most, limits)
+        self.reach = within(most * ROUNDED_UP, limits)
 
     def run(self) -> None:
         """Makes its output of its input."""
