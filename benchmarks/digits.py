@@ -116,7 +116,7 @@ def main() -> int:
     for name, value in figures.items():
         table.add_row(name.replace("_", " "), str(value))
     Console().print(table)
-    write_sheet(bundle, SHEET, SHOWN, seed=SEED, rounds=ROUNDS)
+    write_sheet(bundle, SHEET, SHOWN, seed=SEED, rounds=ROUNDS, runtime=load_runtime())
     write_atomic(RESULTS, (json.dumps(figures, indent=2) + "\n").encode())
     return 0
 

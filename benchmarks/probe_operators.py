@@ -14,7 +14,7 @@ import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
 from twin_edge.models import installed_runtimes, load_runtime, newest_version
-from twin_edge.models.operators import _NAMES as OPERATORS
+from twin_edge.models.operators import NAMES as OPERATORS
 
 MOST = 20
 

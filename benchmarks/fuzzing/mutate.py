@@ -17,6 +17,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import numpy as np
+
 from twin_edge.bundle.archive import MANIFEST
 
 Mutator = Callable[[random.Random], bytes]
@@ -46,6 +48,38 @@ def mutate_bytes(samples: Sequence[bytes], rng: random.Random) -> bytes:
 def bytes_of(samples: Sequence[bytes]) -> Mutator:
     """Returns a mutator of bytes."""
     return lambda rng: mutate_bytes(samples, rng)
+
+
+def words_of(samples: Sequence[bytes]) -> Mutator:
+    """Returns a mutator of binary files larger than `MAX_BYTES`: changes words of them where offsets and sizes stand.
+
+    Args:
+        samples: The files; a word that is no larger than its file, either way, is taken for an offset or a size.
+    """
+    words = [np.frombuffer(sample[: len(sample) // 4 * 4], "<u4") for sample in samples]
+    places = [np.flatnonzero(word + np.uint32(len(word) * 4) < 2 * 4 * len(word)) for word in words]
+
+    def mutate(rng: random.Random) -> bytes:
+        which = rng.randrange(len(samples))
+        data, here = bytearray(samples[which]), places[which]
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            at = 4 * int(here[rng.randrange(len(here))])
+            old = int.from_bytes(data[at : at + 4], "little")
+            other = 4 * int(here[rng.randrange(len(here))])
+            new = rng.choice(
+                (
+                    rng.randrange(1 << 32),
+                    old + rng.randrange(-8, 9),
+                    2 * old,
+                    1 << rng.randrange(32),
+                    rng.choice((0, 1, 2, 3, (1 << 31) - 1, 1 << 31, (1 << 32) - 1)),
+                    int.from_bytes(data[other : other + 4], "little"),
+                )
+            )
+            data[at : at + 4] = (new % (1 << 32)).to_bytes(4, "little")
+        return bytes(data)
+
+    return mutate
 
 
 def json_of(samples: Sequence[bytes]) -> Mutator:

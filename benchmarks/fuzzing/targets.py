@@ -18,12 +18,14 @@ import numpy as np
 
 from fuzzing.databases import database_targets
 from fuzzing.harness import Target
-from fuzzing.mutate import bundle_of, bytes_of, json_of, mutate_bytes, png_of, text_of, zip_of
+from fuzzing.mutate import bundle_of, bytes_of, json_of, mutate_bytes, png_of, text_of, words_of, zip_of
 from twin_edge.bundle import Bundle, Manifest
-from twin_edge.bundle.archive import CODEC, GOLDEN, MANIFEST, PLATE, PREVIEW
+from twin_edge.bundle.archive import CODEC, GENERATOR, GOLDEN, MANIFEST, PLATE, PREVIEW
 from twin_edge.bundle.golden import Golden
+from twin_edge.bundle.graph_reader import read_graph
 from twin_edge.bundle.plate import read_plate
 from twin_edge.config import load_run_config
+from twin_edge.models import Quantization
 from twin_edge.models.operators import read_operators
 from twin_edge.provisioning import Site
 from twin_edge.sync import BrokerAddress, StateReport, TwinId
@@ -54,6 +56,7 @@ from twin_edge.sync.wire.messages import (
 )
 from twin_edge.sync.wire.topics import twin_of
 from twin_edge.twin.codec import CodecTables, PacketReader, PacketWriter
+from twin_edge.twin.exact import ExactGenerator
 from twin_edge.twin.packet import Codec, Flags, Packet
 
 TWIN: Final = TwinId("org.acme", "cam-01")
@@ -246,11 +249,30 @@ def _bundles(bundle: Bundle) -> list[Target]:
             read_operators,
             20,
         ),
+        Target(
+            "model",
+            words_of([data for name, data in sorted(members.items()) if name.endswith(".tflite")]),
+            read_graph,
+            20,
+        ),
+        Target("generator, drawn with", words_of([members[GENERATOR]]), _draws(bundle), 5, 5.0, 600 << 20),
     ]
     if PLATE in members:
         plate = png_of([members[PLATE]])
         targets.append(Target("plate", plate, lambda data: read_plate(data, view.height, view.width), 20))
     return targets
+
+
+def _draws(bundle: Bundle) -> Callable[[bytes], object]:
+    spec = bundle.manifest.state
+    latent, state = Quantization(spec.scale, spec.zero_point), np.zeros(spec.latent, np.int8)
+
+    def draw(data: bytes) -> None:
+        generator = ExactGenerator(data, latent)
+        if generator.input_shape == (1, spec.latent):
+            generator(state)
+
+    return draw
 
 
 def _tables_of(length: int) -> Callable[[bytes], object]:

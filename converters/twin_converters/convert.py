@@ -14,6 +14,7 @@ import numpy.typing as npt
 from twin_converters.blocks import Blocks, judged
 from twin_converters.diagnosis import Diagnosis, diagnose
 from twin_converters.exact import can_be_exact, exact
+from twin_converters.floats import whole_floats
 from twin_converters.known import chosen, limits_of
 from twin_converters.measure import Material, Measured, measure, render
 from twin_converters.quality import as_seen, check_gate, fit_codec, mean_quality, measure_quality, runtimes_apart
@@ -88,14 +89,14 @@ def convert(
     known = reference.encode(run.calibration, latent, range(len(run.calibration)))
     reach = _reach(known[:, run.latent_start :])
     samples = _generator_samples(known[:, run.latent_start :], latent)
-    generator = quantize(run.generator, samples, int8_edges=False, float_layers=FLOAT_LAYERS)
+    generator = by_layers = quantize(run.generator, samples, int8_edges=False, float_layers=FLOAT_LAYERS)
     if can_be_exact(generator.content):
         on_stage("making the generator exact")
         # All error of a picture is in what is drawn of it.
         drawn = np.prod(generator.output.shape[1:]) / run.test[0].size if run.labels is not None else 1.0
         tolerated = _TOLERATED_SHARE * _mean_square(run, reference, latent) / drawn
         content = exact(generator.content, to_float(run.generator), list(samples), tolerated)
-        generator = replace(generator, content=content)
+        by_layers, generator = (replace(generator, content=one) for one in (content, whole_floats(content)))
     operators = {ENCODER: read_operators(encoder.content), GENERATOR: read_operators(generator.content)}
     _check_operators(operators)
     on_stage("float reference")
@@ -144,7 +145,7 @@ def convert(
     diagnosis = None
     if layers or quality.float_psnr_db - quality.int8_psnr_db > min(_MUCH_LOST_DB, run.gate.max_psnr_loss_db):
         on_stage("measuring the layers")
-        diagnosis = diagnose(run, reference, encoder, generator, latent, samples)
+        diagnosis = diagnose(run, reference, encoder, by_layers, latent, samples)
         on_diagnosis(diagnosis)
     check_gate(run.gate, quality, list(measured.values()), diagnosis)
     # A rendering stands in for a view: no camera frame travels with the bundle.

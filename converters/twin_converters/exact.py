@@ -3,8 +3,8 @@
 An int8 kernel multiplies the sum that it has by a scale and rounds. Runtimes do that in different ways, once or twice,
 in float or in whole numbers, ties up or to even, so that now and then they are a step apart. They cannot be when the
 scale is a power of two, every weight a multiple of 4, and the bias 2 more than one: then no sum is ever near a tie,
-and halving it, which is what the first of two roundings does, rounds nothing. And an addition of values of one scale is
-exact everywhere.
+and halving it, which is what the first of two roundings does, rounds nothing. (Where the scale is a quarter, the bias
+is a multiple of 4 as well: nothing is left to round.) And an addition of values of one scale is exact everywhere.
 
 Six bits are left of a weight; `twin_converters.rounding` makes them do. The many weights of the coefficients have just
 as many as the picture needs: their steps do the picture equal harm.
@@ -36,6 +36,8 @@ from twin_edge.errors import ConversionError
 
 _UNIT: Final = 4
 _OFFSET: Final = 2
+_QUARTER: Final = -2
+"""Exponent of the scale that makes ties of sums that are 2 modulo 4; multiples of 4 leave nothing to round there."""
 _MOST_BIAS: Final = 2**30
 _BIAS_STEP: Final = 1 / 16
 """Step of a bias, in steps of what comes out."""
@@ -194,7 +196,8 @@ class _Graph:
         bias += (flat - whole * real) @ seen.mean
         sums = scales.astype(np.float64) * scale_in
         grain = np.maximum(_UNIT, 2.0 ** np.floor(np.log2(_BIAS_STEP * scale_out / sums)))
-        added = np.clip(np.rint((bias / sums - _OFFSET) / grain) * grain, -_MOST_BIAS, _MOST_BIAS) + _OFFSET
+        offset = np.where(exponents == _QUARTER, 0, _OFFSET)
+        added = np.clip(np.rint((bias / sums - offset) / grain) * grain, -_MOST_BIAS, _MOST_BIAS) + offset
         weights = (whole * _UNIT).astype(np.int8).reshape(kernel.shape)
         operator.inputs[1] = self._write(operator.inputs[1], weights, scales)
         operator.inputs[2] = self._write(operator.inputs[2], added.astype(np.int32), sums.astype(np.float32))

@@ -81,7 +81,7 @@ def imagine(
         seed: Seed of the draw, >= 0.
         scale: Spread; see `draw_states`.
         rounds: Rounds of each, 0 to 100; with 0 they are samples of the prior as they are drawn.
-        runtime: The TFLite runtime; the preferred installed one when None.
+        runtime: A TFLite runtime, for a bundle that is trusted; None for none.
 
     Yields:
         Renderings, uint8 RGB of shape (height, width, 3).
@@ -90,11 +90,12 @@ def imagine(
         ConfigError: A value is out of range.
         IncompatibleRuntimeError: The runtime cannot run this bundle.
         IntegrityError: The models are not the ones that the manifest describes.
+        BundleError: There is no runtime, and the twin is shown on devices only.
     """
     if not 0 <= rounds <= MOST_ROUNDS:
         raise ConfigError(f"{rounds} rounds are none that can be made", fix=f"take 0 to {MOST_ROUNDS}")
     states = draw_states(bundle.manifest.state, count * (_DRAWS if rounds else 1), seed, scale)
-    twin = Twin(bundle, runtime, encodes=rounds > 0)
+    twin = Twin(bundle, runtime, encodes=rounds > 0, native=False)
     if not rounds:
         for state in states:
             yield twin.render(state)
@@ -115,7 +116,14 @@ def _settle(twin: Twin, state: State, rounds: int) -> tuple[Image, float]:
 
 
 def write_sheet(
-    bundle: Bundle, path: Path, count: int, *, seed: int = 0, scale: float = 1.0, rounds: int = ROUNDS
+    bundle: Bundle,
+    path: Path,
+    count: int,
+    *,
+    seed: int = 0,
+    scale: float = 1.0,
+    rounds: int = ROUNDS,
+    runtime: Runtime | None = None,
 ) -> None:
     """Writes a contact sheet of samples.
 
@@ -126,15 +134,17 @@ def write_sheet(
         seed: Seed of the draw, >= 0.
         scale: Spread; see `draw_states`.
         rounds: Rounds of each; see `imagine`.
+        runtime: A TFLite runtime, for a bundle that is trusted; None for none.
 
     Raises:
         ConfigError: A value is out of range, or the place of the file cannot be used.
-        IncompatibleRuntimeError: No runtime that is installed can run this bundle.
+        IncompatibleRuntimeError: The runtime cannot run this bundle.
+        BundleError: There is no runtime, and the twin is shown on devices only.
         TwinEdgeError: The file cannot be written; an older one stays.
     """
     if count > MOST_ON_SHEET:
         raise ConfigError(f"{count} samples do not fit on a sheet", fix=f"take {MOST_ON_SHEET} at most")
     refuse_unwritable(path)
-    renderings = list(imagine(bundle, count, seed=seed, scale=scale, rounds=rounds))
+    renderings = list(imagine(bundle, count, seed=seed, scale=scale, rounds=rounds, runtime=runtime))
     labels = [f"#{number}" for number in range(count)]
     write_atomic(path, contact_sheet(renderings, labels, columns=max(8, math.isqrt(count))))

@@ -31,6 +31,22 @@ class RuntimeCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class DrawingCheck:
+    """What becomes of a bundle where it is only shown, which takes no runtime."""
+
+    passed: bool
+    """Whether it can be shown, and the self-test came out right."""
+    certain: bool
+    """Whether every runtime renders the same, to the bit."""
+    state_steps: int | None
+    """Largest difference of a golden state, int8 steps; None when it cannot be shown."""
+    pixel_levels: int | None
+    """Largest difference of a golden rendering, 1/255; None when it cannot be shown."""
+    problem: str
+    """Why it cannot be shown; empty when it can."""
+
+
+@dataclass(frozen=True, slots=True)
 class Inspection:
     """What there is to know about a bundle."""
 
@@ -38,8 +54,10 @@ class Inspection:
     """The file."""
     bundle: Bundle
     """The bundle."""
+    drawing: DrawingCheck
+    """What becomes of it where it is only shown."""
     runtimes: tuple[RuntimeCheck, ...]
-    """Every installed runtime, the preferred one first."""
+    """Every installed runtime, the preferred one first; none where they were not to read it."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns what there is to know as an object of JSON."""
@@ -62,20 +80,38 @@ class Inspection:
                 name: [str(operator) for operator in operators] for name, operators in manifest.operators.items()
             },
             "minimum_runtime": manifest.minimum_runtime,
+            "drawing": asdict(self.drawing),
             "runtimes": [asdict(check) for check in self.runtimes],
         }
 
 
-def inspect_bundle(path: Path) -> Inspection:
-    """Reads a bundle and tries it on every installed runtime.
+def inspect_bundle(path: Path, *, runtimes: bool = False) -> Inspection:
+    """Reads a bundle and tries it.
+
+    Args:
+        path: The file.
+        runtimes: Whether to try it on every installed runtime as well: they have parsers that a forged model can break.
 
     Raises:
         BundleError: It is no bundle that this release can use.
         ConfigError: `TWIN_EDGE_RUNTIME` names no runtime.
     """
     bundle = Bundle.open(path)
-    names, chosen = installed_runtimes(), _chosen()
-    return Inspection(str(path), bundle, tuple(_check(bundle, name, chosen=name == chosen) for name in names))
+    checks: list[RuntimeCheck] = []
+    if runtimes:
+        chosen = _chosen()
+        checks = [_check(bundle, name, chosen=name == chosen) for name in installed_runtimes()]
+    return Inspection(str(path), bundle, _drawn(bundle), tuple(checks))
+
+
+def _drawn(bundle: Bundle) -> DrawingCheck:
+    try:
+        twin = Twin(bundle, native=False)
+        test = twin.self_test()
+    except BundleError as error:
+        return DrawingCheck(passed=False, certain=False, state_steps=None, pixel_levels=None, problem=str(error))
+    problem = "" if test.passed else "the self-test does not come out right"
+    return DrawingCheck(test.passed, twin.certain, test.state_steps, test.pixel_levels, problem)
 
 
 def _chosen() -> str | None:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_edge.bundle.golden import Golden
+from twin_edge.bundle.graph_reader import read_graph
 from twin_edge.bundle.manifest import FileEntry, Manifest
 from twin_edge.bundle.plate import read_labels, read_plate
 from twin_edge.errors import BundleError, IntegrityError
@@ -271,6 +272,8 @@ def _check_models(manifest: Manifest, members: Mapping[str, bytes]) -> None:
     for name, operators in manifest.operators.items():
         if read_operators(members[name]) != tuple(sorted(operators)):
             raise IntegrityError(f"{name} has other operators than the manifest says", fix=_AGAIN)
+        # Runtimes check less of it, and some of that wrongly.
+        read_graph(members[name])
     view, state = manifest.view, manifest.state
     if manifest.parts is not None:
         _check_parts(manifest, members)

@@ -12,11 +12,11 @@ from twin_edge.cli.common import run_command
 HELP = """Render random states: what the twin believes its subject can look like.
 
 The latent is drawn from a Gaussian, rendered, shown to the encoder and rendered again, --rounds times, each nearer to
-what views look like; all on this machine's TFLite runtime. Equal seeds give equal samples.
+what views look like. Equal seeds give equal samples.
 
 \b
   twin-edge imagine bundles/rig.twin --random 32 --out sheet.png
-  twin-edge imagine bundles/digits.twin --random 100 --seed 7 --scale 0.8
+  twin-edge imagine bundles/digits.twin --random 100 --seed 7 --scale 0.8 --runtime
 """
 
 
@@ -38,6 +38,10 @@ def command(
         ),
     ] = 12,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The contact sheet, a PNG file.")] = Path("imagined.png"),
+    runtime: Annotated[
+        bool,
+        typer.Option("--runtime", help="Use the TFLite runtime: for your own twins that are shown on devices only."),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show debug logs and tracebacks.")] = False,
 ) -> None:
     """Renders random states; see the command's help."""
@@ -45,8 +49,10 @@ def command(
     def imagine() -> None:
         from twin_edge.bundle import Bundle
         from twin_edge.imagining import write_sheet
+        from twin_edge.models.runtimes import load_runtime
 
-        write_sheet(Bundle.open(bundle), out, random, seed=seed, scale=scale, rounds=rounds)
+        used = load_runtime() if runtime else None
+        write_sheet(Bundle.open(bundle), out, random, seed=seed, scale=scale, rounds=rounds, runtime=used)
         typer.echo(f"{random} samples: {out}", err=True)
 
     run_command(imagine, debug=debug)

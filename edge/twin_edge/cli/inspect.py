@@ -9,12 +9,14 @@ import typer
 
 from twin_edge.cli.common import run_command
 
-HELP = """Show what is in a bundle, and try it on every TFLite runtime that is installed.
+HELP = """Show what is in a bundle, and whether it renders as it did where it was made.
 
-The golden samples of the bundle are run: states and renderings must come out as they did where it was made.
+No TFLite runtime reads it, so that it may come from anybody. With --runtimes every one that is installed runs its
+golden samples as well: states and renderings must come out as they did.
 
 \b
   twin-edge inspect bundles/rig.twin
+  twin-edge inspect bundles/rig.twin --runtimes
   twin-edge inspect bundles/rig.twin --json
 """
 
@@ -23,6 +25,9 @@ def command(
     *,
     bundle: Annotated[Path, typer.Argument(help="The .twin file.", show_default=False)],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    runtimes: Annotated[
+        bool, typer.Option("--runtimes", help="Try it on every TFLite runtime that is installed: if you trust it.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show debug logs and tracebacks.")] = False,
 ) -> None:
     """Shows a bundle; see the command's help."""
@@ -32,7 +37,7 @@ def command(
         from twin_edge.cli.tables import print_inspection
         from twin_edge.inspection import inspect_bundle
 
-        inspection = inspect_bundle(bundle)
+        inspection = inspect_bundle(bundle, runtimes=runtimes)
         if json:
             print_json(inspection.to_json())
         else:

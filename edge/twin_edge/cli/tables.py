@@ -58,7 +58,11 @@ def print_inspection(inspection: Inspection) -> None:
     members.columns[1].justify = "right"
     for name, entry in sorted(manifest.files.items()):
         members.add_row(name, f"{entry.size}", entry.sha256[:16])
-    runtimes = Table("runtime", "", "self-test", "states off by", "pixels off by", box=None, pad_edge=False)
+    runtimes = Table("drawn by", "", "self-test", "states off by", "pixels off by", box=None, pad_edge=False)
+    drawing = inspection.drawing
+    off = (f"{drawing.state_steps} steps", f"{drawing.pixel_levels}/255") if drawing.state_steps is not None else ()
+    exact = "to the bit" if drawing.certain else ""
+    runtimes.add_row("whoever sees it", exact, "passed" if drawing.passed else drawing.problem, *off)
     for check in inspection.runtimes:
         off = (f"{check.state_steps} steps", f"{check.pixel_levels}/255") if check.state_steps is not None else ("", "")
         runtimes.add_row(

@@ -36,7 +36,8 @@ class Encoder:
 
     def __init__(self, content: bytes, runtime: Runtime, *, threads: int = 1) -> None:
         self.model = Model(content, runtime, threads=threads)
-        self._channels = self.model.input_shape[-1]
+        self.input_shape = self.model.input_shape
+        self._channels = self.input_shape[-1]
 
     def __call__(self, view: Image) -> State:
         """Returns the state of a view, uint8 RGB of shape (height, width, 3)."""
@@ -69,7 +70,7 @@ class Generator:
     def __call__(self, latent: State) -> Image:
         """Returns the rendering, uint8 RGB of shape (height, width, 3), of the latent part of a state."""
         return self.model.run_through(
-            lambda values: self._reals.take(latent.view(np.uint8), out=values[0], mode="clip"), _to_pixels
+            lambda values: self._reals.take(latent.view(np.uint8), out=values[0], mode="clip"), to_pixels
         )
 
 
@@ -88,8 +89,8 @@ def in_channels(view: Image, channels: int) -> Image:
     return np.asarray(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY), np.uint8)[..., np.newaxis]
 
 
-def _to_pixels(output: npt.NDArray[np.float32]) -> Image:
-    """Turns -1 to 1 into 0 to 255, in one pass that rounds and saturates."""
+def to_pixels(output: npt.NDArray[np.float32]) -> Image:
+    """Returns pixels, uint8, of float32 of shape (1, ..., channels): -1 to 1 becomes 0 to 255, one channel three."""
     pixels: Image = np.empty(output.shape[1:], np.uint8)
     cv2.convertScaleAbs(output[0], dst=pixels, alpha=_HALF_RANGE, beta=_HALF_RANGE + _UP)
     return pixels.repeat(3, -1) if pixels.shape[-1] == 1 else pixels

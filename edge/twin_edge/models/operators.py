@@ -19,7 +19,7 @@ _IDENTIFIER: Final = b"TFL3"
 _MAX_OPERATORS: Final = 64
 
 # Builtin operator codes of the TFLite schema that a deployed graph may use.
-_NAMES: Final[dict[int, str]] = {
+NAMES: Final[dict[int, str]] = {
     0: "ADD",
     2: "CONCATENATION",
     3: "CONV_2D",
@@ -123,12 +123,12 @@ def read_operators(content: bytes) -> tuple[Operator, ...]:
             "a model is not a readable TFLite flatbuffer", fix="get the bundle again from where it was made"
         ) from error
     for code, _ in codes:
-        if code not in _NAMES:
+        if code not in NAMES:
             raise IncompatibleRuntimeError(
                 f"a model uses the builtin operator {code}, which twins do not use",
                 fix="make the bundle with twin-convert",
             )
-    return tuple(sorted({Operator(_NAMES[code], version) for code, version in codes}))
+    return tuple(sorted({Operator(NAMES[code], version) for code, version in codes}))
 
 
 # --- a bounded walk over one vector of a flatbuffer: https://flatbuffers.dev/internals ------------------------------

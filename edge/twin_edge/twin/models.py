@@ -15,6 +15,7 @@ from twin_edge.models.pose import PoseSpec
 from twin_edge.models.runtimes import Runtime
 from twin_edge.models.scene import SCENE_VALUES, SHIFT_VALUES
 from twin_edge.twin.composition import Compositor
+from twin_edge.twin.exact import ExactGenerator, NearEncoder
 from twin_edge.twin.parts import Labels, PartsScene
 from twin_edge.twin.tracking import Tracker
 
@@ -46,7 +47,8 @@ class TwinModels:
 
     Args:
         parts: What to run.
-        runtime: What to run it on.
+        runtime: What to run it on; None for no code but this project's, as for bundles from elsewhere: renderings are
+            the same, states within a step or two.
         threads: CPU threads for one inference.
 
     Attributes:
@@ -56,18 +58,27 @@ class TwinModels:
 
     Raises:
         IncompatibleRuntimeError: The runtime cannot run the models.
+        BundleError: There is no runtime, and the models are none that can be computed without one.
     """
 
-    def __init__(self, parts: TwinSpec, runtime: Runtime, *, threads: int = 1) -> None:
-        self.generator = Generator(parts.generator, runtime, parts.latent, threads=threads)
-        self.encoder = None if parts.encoder is None else Encoder(parts.encoder, runtime, threads=threads)
-        self._side = 0 if self.encoder is None else self.encoder.model.input_shape[1]
+    def __init__(self, parts: TwinSpec, runtime: Runtime | None, *, threads: int = 1) -> None:
+        self.generator: Generator | ExactGenerator
+        self.encoder: Encoder | NearEncoder | None = None
+        if runtime is None:
+            self.generator = ExactGenerator(parts.generator, parts.latent)
+            if parts.encoder is not None:
+                self.encoder = NearEncoder(parts.encoder)
+        else:
+            self.generator = Generator(parts.generator, runtime, parts.latent, threads=threads)
+            if parts.encoder is not None:
+                self.encoder = Encoder(parts.encoder, runtime, threads=threads)
+        self._side = 0 if self.encoder is None else self.encoder.input_shape[1]
         self._pose = parts.pose
         self.latent_start = 0 if parts.pose is None else len(parts.pose.steps)
         self._scene: PartsScene | None = None
         self._compositor: Compositor | None = None
         if parts.plate is not None and parts.labels is not None:
-            side = 0 if self.encoder is None else self.encoder.model.input_shape[2]
+            side = 0 if self.encoder is None else self.encoder.input_shape[2]
             self._scene = PartsScene(parts.plate, parts.labels, side)
             self.latent_start = SCENE_VALUES
         elif parts.plate is not None:
@@ -103,14 +114,14 @@ class TwinModels:
             np.minimum(latent, self._reach[1], out=latent)
         return state
 
-    def _read(self, encoder: Encoder, view: Image, near: State | None) -> State:
+    def _read(self, encoder: Encoder | NearEncoder, view: Image, near: State | None) -> State:
         if self._tracker is not None:
             return self._tracker(view, near)
         if self._scene is not None:
             scene, sheet = self._scene.look(view, None if near is None else near[:SCENE_VALUES])
             return np.concatenate([scene, encoder(sheet)])
         if view.shape[0] != self._side:
-            width = encoder.model.input_shape[2]
+            width = encoder.input_shape[2]
             view = np.asarray(cv2.resize(view, (width, self._side), interpolation=cv2.INTER_AREA), np.uint8)
         return encoder(view)
 

@@ -12,10 +12,11 @@ from twin_edge.bundle.manifest import Manifest
 from twin_edge.errors import IntegrityError
 from twin_edge.images import Image
 from twin_edge.models.engine import Model, Quantization
-from twin_edge.models.networks import State
+from twin_edge.models.networks import Encoder, Generator, State
 from twin_edge.models.runtimes import Runtime, load_runtime
 from twin_edge.models.scene import SCENE_VALUES, SHIFT_VALUES
 from twin_edge.preprocess.view import Viewer
+from twin_edge.twin.exact import ExactGenerator, NearEncoder
 from twin_edge.twin.gap import Gap, GapMeter
 from twin_edge.twin.known import KnownStates
 from twin_edge.twin.models import TwinModels, TwinSpec
@@ -51,21 +52,32 @@ class Twin:
 
     Args:
         bundle: What to run.
-        runtime: The TFLite runtime; the preferred installed one when None.
+        runtime: The TFLite runtime; when None the preferred installed one, or none at all for one who only renders.
         threads: CPU threads for one inference.
         encodes: Whether to load the encoder; a subscriber only renders.
+        native: Whether a runtime may read this bundle where none is given; without one, renderings are the same to the
+            bit, and states within a step or two.
 
     Raises:
         IncompatibleRuntimeError: The runtime cannot run this bundle.
+        BundleError: It is to do without a runtime, and is shown on devices only.
         IntegrityError: The models are not the ones that the manifest describes.
     """
 
     def __init__(
-        self, bundle: Bundle, runtime: Runtime | None = None, *, threads: int = 1, encodes: bool = True
+        self,
+        bundle: Bundle,
+        runtime: Runtime | None = None,
+        *,
+        threads: int = 1,
+        encodes: bool = True,
+        native: bool = True,
     ) -> None:
         self.bundle = bundle
-        self.runtime = runtime or load_runtime()
-        bundle.check_runtime(self.runtime)
+        # No native parser sees the bytes of a bundle that is only looked at: anybody may have made it.
+        self.runtime = load_runtime() if runtime is None and encodes and native else runtime
+        if self.runtime is not None:
+            bundle.check_runtime(self.runtime)
         manifest = bundle.manifest
         spec = manifest.view
         self.make_view = Viewer(spec)
@@ -86,9 +98,15 @@ class Twin:
             self.runtime,
             threads=threads,
         )
-        _check_edges("generator", self._models.generator.model, manifest)
-        if self._models.encoder is not None:
-            _check_edges("encoder", self._models.encoder.model, manifest)
+        for name, model in (("generator", self._models.generator), ("encoder", self._models.encoder)):
+            if model is not None:
+                _check_edges(name, model.model if isinstance(model, Encoder | Generator) else model, manifest)
+
+    @property
+    def certain(self) -> bool:
+        """Whether this renders every state as every runtime does, to the bit; only known without a runtime."""
+        generator = self._models.generator
+        return isinstance(generator, ExactGenerator) and generator.certain
 
     @property
     def state_length(self) -> int:
@@ -168,14 +186,15 @@ class Twin:
         """
         result = self.self_test()
         if not result.passed:
+            on = self.runtime or "the exact renderer"
             raise IntegrityError(
-                f"the self-test failed on {self.runtime}: states off by {result.state_steps} steps, "
+                f"the self-test failed on {on}: states off by {result.state_steps} steps, "
                 f"renderings by {result.pixel_levels}/255",
                 fix="try the other runtime with TWIN_EDGE_RUNTIME=tflite or =litert, and convert the run again",
             )
 
 
-def _check_edges(name: str, model: Model, manifest: Manifest) -> None:
+def _check_edges(name: str, model: Model | ExactGenerator | NearEncoder, manifest: Manifest) -> None:
     """Refuses a model whose tensors are not the ones that the manifest describes."""
     edges = (
         (f"{name}.input", model.input_shape, model.input_dtype),

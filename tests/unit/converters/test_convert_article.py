@@ -46,6 +46,6 @@ def test_it_runs_on_every_runtime(bundle: Bundle, name: str) -> None:
 
 
 def test_it_can_be_imagined(bundle: Bundle) -> None:
-    samples = np.stack(list(imagine(bundle, 6, rounds=1)))
+    samples = np.stack(list(imagine(bundle, 6, rounds=1, runtime=load_runtime())))
     assert samples.shape == (6, 28, 28, 3)
     assert samples.std(0).max() > 5

@@ -31,9 +31,9 @@ class Renderer:
         """Returns the rendering of a state.
 
         Raises:
-            BundleError: The installed runtime cannot run this bundle.
+            BundleError: The bundle is one that is shown on devices only.
         """
-        with self._lock:  # an interpreter is for one thread at a time
+        with self._lock:  # a twin is for one thread at a time
             if self._twin is None:
                 self._twin = Twin(self.bundle, encodes=False)
             rendering = self._twin.render(state)
@@ -80,7 +80,7 @@ class TwinUpdate:
         """The rendering, uint8 RGB of shape (height, width, 3), read-only; made once, when it is first asked for.
 
         Raises:
-            BundleError: The installed runtime cannot run this bundle.
+            BundleError: The bundle is one that is shown on devices only.
         """
         if self._rendering is None:
             self._rendering = self._renderer.render(self.state)

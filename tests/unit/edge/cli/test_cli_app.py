@@ -89,11 +89,16 @@ def test_debug_shows_where_and_keeps_the_code(invoke):
 def test_inspect_for_people_and_for_programs(invoke, bundle_path):
     table = invoke("inspect", bundle_path)
     assert table.exit_code == 0
-    for word in ("digest", "generator.tflite", "CONV_2D", "minimum runtime", "chosen", "passed"):
+    for word in ("digest", "generator.tflite", "CONV_2D", "minimum runtime", "to the bit", "passed"):
         assert word in table.output
     value = json.loads(invoke("inspect", bundle_path, "--json").output)
     assert value["name"] == "quick"
     assert value["state"]["bytes"] == value["state"]["latent"]
+    assert value["drawing"].pop("state_steps") <= 2
+    assert value["drawing"] == {"passed": True, "certain": True, "pixel_levels": 0, "problem": ""}
+    assert value["runtimes"] == []
+    assert "chosen" in invoke("inspect", bundle_path, "--runtimes").output
+    value = json.loads(invoke("inspect", bundle_path, "--runtimes", "--json").output)
     assert all(check["passed"] for check in value["runtimes"])
     assert sum(check["chosen"] for check in value["runtimes"]) == 1
 

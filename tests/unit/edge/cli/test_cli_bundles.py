@@ -26,7 +26,10 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Pat
 def test_inspect(path: Path) -> None:
     table = CliRunner().invoke(app, ["inspect", str(path)])
     assert table.exit_code == 0, table.output
-    value = json.loads(CliRunner().invoke(app, ["inspect", str(path), "--json"]).output)
+    value = json.loads(CliRunner().invoke(app, ["inspect", str(path), "--runtimes", "--json"]).output)
+    drawn = path.stem != "strokes"
+    assert (value["drawing"]["passed"], "shown on devices only" in value["drawing"]["problem"]) == (drawn, not drawn)
+    assert len(value["runtimes"]) == 2
     assert all(check["passed"] for check in value["runtimes"]), value["runtimes"]
     moving = path.stem == "square"
     assert value["state"]["bytes"] == value["state"]["latent"] + (4 if moving else 0)

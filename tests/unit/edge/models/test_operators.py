@@ -76,9 +76,9 @@ def bundle_bytes(bundle_path: Path) -> bytes:
 @pytest.mark.parametrize("name", ["CONV_2D", "FULLY_CONNECTED", "ADD", "DEPTH_TO_SPACE", "QUANTIZE"])
 def test_table_is_what_the_runtime_has(runtime_name: str, name: str) -> None:
     """The newest listed version is registered; the one after it is not."""
-    from twin_edge.models.operators import _NAMES
+    from twin_edge.models.operators import NAMES
 
-    code = next(number for number, known in _NAMES.items() if known == name)
+    code = next(number for number, known in NAMES.items() if known == name)
     runtime = load_runtime(runtime_name)  # type: ignore[arg-type]
     newest = newest_version(runtime_name, name)
     runtime.interpreter(model_content=whole_model(code, newest))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin_edge.models import Quantization
-from twin_edge.models.networks import _to_pixels
+from twin_edge.models.networks import to_pixels
 
 
 def test_rounds_to_the_nearest_and_saturates() -> None:
@@ -29,7 +29,7 @@ def test_renderings_are_rounded_the_same_way_wherever_they_lie() -> None:
     output = ((steps + 1) * np.float32(2 / 255)).astype(np.float32)
     for ulps in (-1, 0, 1):
         near = output if ulps == 0 else np.nextafter(output, np.float32(ulps * 9))
-        pixels = _to_pixels(np.repeat(near.reshape(1, 1, -1, 1), 3, axis=3))
+        pixels = to_pixels(np.repeat(near.reshape(1, 1, -1, 1), 3, axis=3))
         np.testing.assert_array_equal(pixels[0, :, 0], steps + 129)
 
 
@@ -37,6 +37,6 @@ def test_renderings_are_rounded_the_same_way_wherever_they_lie() -> None:
 def test_renderings_are_nearest_and_saturate(values: list[float]) -> None:
     output = np.array(values, np.float32).reshape(1, 1, -1, 1)
     exact = (output[0, 0, :, 0].astype(float) + 1) * 127.5
-    pixels = _to_pixels(np.repeat(output, 3, axis=3))[0, :, 0]
+    pixels = to_pixels(np.repeat(output, 3, axis=3))[0, :, 0]
     assert np.abs(pixels - exact).max() <= 0.5 + 1 / 64
-    assert _to_pixels(np.full((1, 1, 1, 3), 1.004, np.float32)).max() == 255
+    assert to_pixels(np.full((1, 1, 1, 3), 1.004, np.float32)).max() == 255

@@ -1,0 +1,86 @@
+"""Layers of reals, made with what is known of their values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from twin_edge.bundle.graph import Graph, Node
+from twin_edge.models.engine import Quantization
+from twin_edge.twin.exact.knowledge import Known, known_constant, known_of_dense, known_of_pair, sums_are_whole
+from twin_edge.twin.exact.reals import Elementwise, FloatDense
+from twin_edge.twin.exact.whole import INT8_HIGH, INT8_LOW, InexactError, near_tie, real_ends
+
+_VECTOR: Final = 2
+
+
+class RealLayers:
+    """Makes layers of nodes whose tensors are float32, in the order in which they run.
+
+    Args:
+        graph: What is compiled.
+        latent: Real values of the int8 vector that goes in; None where a picture goes in.
+        array: Returns the array of a tensor.
+    """
+
+    def __init__(
+        self, graph: Graph, latent: Quantization | None, array: Callable[[int], npt.NDArray[np.float32]]
+    ) -> None:
+        self._graph, self._array = graph, array
+        self._known: dict[int, Known] = {}
+        if latent is not None:
+            every = latent.dequantize(np.arange(INT8_LOW, INT8_HIGH + 1).astype(np.int8))
+            self._known[graph.input] = Known(float(np.abs(every).max()), alike=True, choices=every[np.newaxis])
+
+    def dense(self, node: Node, weights: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> FloatDense:
+        """Returns a dense layer.
+
+        Raises:
+            InexactError: Its weights are too large to be summed up, or nothing is known of what it takes.
+        """
+        of, limits = self._known_of(node.inputs[0]), real_ends(node.options["activation"])
+        layer = FloatDense(
+            self._array(node.inputs[0]),
+            weights,
+            bias,
+            limits,
+            reach=of.reach,
+            exact=sums_are_whole(of, weights, bias),
+            out=self._array(node.output),
+        )
+        self._known[node.output] = known_of_dense(of, weights, bias, limits, layer.reach)
+        return layer
+
+    def pair(self, node: Node) -> Elementwise:
+        """Returns what works value by value.
+
+        Raises:
+            InexactError: Its tensors are of other shapes than (1, n) and (1,), or nothing is known of them.
+        """
+        one, other = (self._graph.tensors[at] for at in node.inputs)
+        wide = self._graph.tensors[node.output].shape
+        if one.shape != wide or one.constant is not None or other.shape not in {wide, (1,)} or len(wide) != _VECTOR:
+            raise InexactError("is of reals of other shapes")
+        limits = real_ends(node.options["activation"])
+        known, known_other = (self._known_of(at) for at in node.inputs)
+        self._known[node.output] = known_of_pair(node.name, known, known_other, node.inputs[0], limits)
+        second = self._array(node.inputs[1]) if other.constant is None else other.constant.reshape(-1)
+        return Elementwise(node.name, self._array(node.inputs[0]), second, limits, self._array(node.output))
+
+    def is_certain(self, at: int, scale: np.float32) -> bool:
+        """Returns whether every runtime rounds a tensor's values to the same steps."""
+        known = self._known_of(at)
+        if known.choices is None or not known.alike:
+            return False
+        return not bool(near_tie(known.choices / np.float64(scale)).any())
+
+    def _known_of(self, at: int) -> Known:
+        constant = self._graph.tensors[at].constant
+        if at not in self._known and constant is not None:
+            return known_constant(constant)
+        if at not in self._known:
+            raise InexactError("takes reals that nothing is known of")
+        return self._known[at]
