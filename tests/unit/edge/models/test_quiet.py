@@ -81,7 +81,7 @@ def test_a_model_that_is_none_is_still_refused(name: str, capfd: pytest.CaptureF
 def test_the_commands_are_quiet(bundle_path: Path, environment: dict[str, str], *, debug: bool) -> None:
     if "litert" not in installed_runtimes():
         pytest.skip("LiteRT is not installed")
-    for arguments in (["inspect", str(bundle_path)], ["bench", str(bundle_path), "--rounds", "1"]):
+    for arguments in (["inspect", str(bundle_path), "--runtimes"], ["bench", str(bundle_path), "--rounds", "1"]):
         done = subprocess.run(
             [sys.executable, "-m", "twin_edge", *arguments, *(["--debug"] * debug)],
             capture_output=True,
