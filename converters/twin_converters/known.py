@@ -24,8 +24,9 @@ _SETTLING: Final = 12
 """Views until the camera's place is known to a part of a pixel."""
 _MOST: Final = 0.95
 _DEVIATIONS: Final = 3.0
-"""A block in hundreds goes that far beyond the farthest states of the others. One frame in a hundred is no measure of a
-part where there are several: each would be strange once in a hundred frames."""
+"""A block in hundreds has a state that far above the mean of the blocks' farthest ones. One frame in a hundred is no
+measure of a part where there are several: each would be strange once in a hundred frames."""
+_LEAST_BLOCKS: Final = 4
 
 
 def chosen(latents: npt.NDArray[np.int8], parts: int) -> npt.NDArray[np.int8]:
@@ -76,7 +77,9 @@ def limits_of(
     measure = KnownStates(known, np.ones(parts, np.float32))
     apart = [np.stack([measure(latent) for latent in block]) for block in blocks]
     # Frames of a block resemble each other, so that its farthest one is all that it says about the tail.
+    if len(apart) < _LEAST_BLOCKS:
+        apart = np.array_split(np.concatenate(apart), _LEAST_BLOCKS)
     farthest = np.stack([block.max(0) for block in apart])
-    found = farthest.mean(0) + _DEVIATIONS * farthest.std(0)
+    found = farthest.mean(0) + _DEVIATIONS * farthest.std(0, ddof=1)
     moved = np.stack([measure(latent) for latent in elsewhere[min(_SETTLING, len(elsewhere) - 1) :]])
     return np.maximum(np.maximum(found.astype(np.float32), np.quantile(moved, _MOST, axis=0)), _LEAST_LIMIT)

@@ -68,6 +68,15 @@ class Candidate:
     loses_sight: bool = False
     """Whether it loses its subject from sight in the training part: then it will elsewhere, whatever the blocks say."""
 
+    def to_json(self) -> dict[str, Any]:
+        """Returns what it was compared by as an object of JSON."""
+        return {
+            "recipe": self.recipe.name,
+            "validation_psnr_db": round(self.psnr_db, 3),
+            "hardest_block_psnr_db": round(self.hardest_db, 3),
+            "loses_sight": self.loses_sight,
+        }
+
     @property
     def worth_db(self) -> float:
         """What candidates are compared by, dB.
@@ -112,7 +121,7 @@ def train_candidates(
         if not trainer.fit(keep, stopped=job.stopped, checkpoint=job.run.checkpoint):
             return tried, trainer.step
         trainer.finish()
-        held, lost = _on_blocks(trainer, job.dataset), _loses_sight(trainer, job.dataset)
+        held, lost = _on_blocks(trainer, job.dataset), len(choices) > 1 and _loses_sight(trainer, job.dataset)
         trainer.release()  # Once, whether or not it stays: what comes is drawn with what is left of it.
         tried = _best_kept([*tried, Candidate(recipe, trainer, float(np.mean(held)), min(held), tuple(history), lost)])
         del trainer
@@ -168,7 +177,8 @@ def _next(choices: Sequence[Recipe], tried: Sequence[Candidate], dataset: Datase
         return None
     left = choices[len(tried) :]
     if tried and not any(recipe.model.family == "parts" for recipe in left):
-        best = max(one.psnr_db - _LOST_DB * one.loses_sight for one in tried)
+        kept = best_of(tried)
+        best = kept.psnr_db - _LOST_DB * kept.loses_sight
         if best >= linear_psnr(dataset.train, dataset.validation) + _CLEARLY_BETTER_DB:
             return None
     return choices[len(tried)]

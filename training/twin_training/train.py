@@ -126,7 +126,7 @@ def train(
     if stopped_at is not None:
         return Outcome(finished=False, step=stopped_at, seconds=time.monotonic() - started, metrics={})
     chosen = best_of(tried)
-    on_note(f"{chosen.recipe.name} is kept, it is the best on the validation blocks" if len(tried) > 1 else "")
+    on_note(f"{chosen.recipe.name} is kept: it is the best where it is hardest" if len(tried) > 1 else "")
     recipe, trainer, history = chosen.recipe, chosen.trainer, list(chosen.history)
     assert trainer is not None  # noqa: S101 - the best one keeps it
     run.begin(recipe, resume=False)
@@ -152,7 +152,7 @@ def train(
         "subject": os.path.basename(subject),  # noqa: PTH119 - a subject may be a URI
         "recipe": recipe.name,
         "recipe_digest": recipe.digest(),
-        "candidates": [{"recipe": one.recipe.name, "validation_psnr_db": one.psnr_db} for one in tried],
+        "candidates": [one.to_json() for one in tried],
         "data_digest": dataset.digest(),
         "prior_deviation": trainer.prior_deviation,
         "extrapolation": _extrapolation(dataset, recipe, on_note),

@@ -77,9 +77,10 @@ def calibrate(
     if len(names) < _LEAST_BLOCKS:
         blocks = np.arange(len(residuals)) * _LEAST_BLOCKS // len(residuals)
         names = np.unique(blocks)
+    origins = blocks
     if ahead > 1:
         residuals = np.concatenate([residuals, meter.enlarged(residuals, ahead)])
-        blocks = np.concatenate([blocks, blocks + names[-1] + 1])
+        origins, blocks = np.tile(blocks, 2), np.concatenate([blocks, blocks + names[-1] + 1])
         names = np.unique(blocks)
         strangeness = None if strangeness is None else np.tile(strangeness, 2)
     everything = np.concatenate([residuals, trained])
@@ -91,7 +92,8 @@ def calibrate(
     for name in names:
         own = blocks == name
         unseen.append(whole.standardize(residuals[own]))
-        others = _plain(np.concatenate([residuals[~own], trained]), meter)
+        # The same frames as they may become are no other block.
+        others = _plain(np.concatenate([residuals[origins != origins[own][0]], trained]), meter)
         apart = others.scores(others.standardize(residuals[own]))
         scores.append((1 - _APART) * whole.scores(unseen[-1]) + _APART * apart)
     # One kind of score has a longer tail than the next: each counts by its own, or the longest alone sets the limit.

@@ -73,3 +73,11 @@ def test_the_hardest_block_decides() -> None:
     recipe = load_recipe("parts")
     easy, even = Candidate(recipe, None, 40.0, 35.0, ()), Candidate(recipe, None, 38.4, 36.2, ())
     assert best_of([easy, even]) is even
+
+
+def test_the_linear_twin_is_tried_where_the_one_that_is_kept_is_no_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipes = [load_recipe(name) for name in ("parts", "face", "linear")]
+    uneven, even = Candidate(recipes[0], None, 30.0, 24.0, ()), Candidate(recipes[1], None, 28.0, 25.0, ())
+    views = np.zeros((10, 8, 8, 3), np.uint8)
+    monkeypatch.setattr(candidates, "linear_psnr", lambda *_: 29.0)
+    assert candidates._next(recipes, [uneven, even], Dataset(views, views, views)) is recipes[2]

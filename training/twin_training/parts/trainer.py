@@ -81,18 +81,15 @@ class PartsTrainer(TrainingLoop):
             crops[row] = sheet(view, light).reshape(crops.shape[1:])
         on_stage("principal components")
         pairs = pairs_of(len(views), cuts)
-        parts = [
-            with_mixtures(
-                PartViews(crops[:, number - 1], pixels, pairs), regions.labels, number, box, config.latents, number
-            )
-            for number, (pixels, box) in enumerate(
-                zip(_pixels_of(lit, views, regions), boxes_of(regions.labels), strict=True), 1
-            )
-        ]
-        self._looks = [appearance(part.crops, part.pixels, config.components) for part in parts]
-        self._pairs = [part.pairs for part in parts]
-        self._views = len(views)
-        del parts
+        self._looks, self._pairs, self._views = [], [], len(views)
+        pixels = _pixels_of(lit, views, regions)
+        for number, box in enumerate(boxes_of(regions.labels), 1):
+            # One part at a time, and its pixels let go of: together they are as large as the views.
+            part = PartViews(crops[:, number - 1], pixels.pop(0), pairs)
+            part = with_mixtures(part, regions.labels, number, box, config.latents, number)
+            self._looks.append(appearance(part.crops, part.pixels, config.components))
+            self._pairs.append(part.pairs)
+            del part
         self._counts = share_out(self._looks, config.weights, config.components)
         self._nets = [
             PartNetworks(config, look, shared, number)
