@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from twin_edge.bundle.golden import Golden
 from twin_edge.bundle.graph_reader import read_graph
+from twin_edge.bundle.layout import FIXED_TIME, MODE, SYSTEM, check_layout, unpacked
 from twin_edge.bundle.manifest import FileEntry, Manifest
 from twin_edge.bundle.plate import read_labels, read_plate
 from twin_edge.errors import BundleError, IntegrityError
@@ -54,7 +55,6 @@ LEAST_SIDE: Final = 8
 """Least side of what an encoder sees, pixels."""
 _COLOURS: Final = 3
 MAX_BUNDLE_BYTES: Final = 64 * 1024 * 1024
-_FIXED_TIME: Final = (1980, 1, 1, 0, 0, 0)
 _AGAIN: Final = "get the bundle again from where it was made"
 
 
@@ -203,10 +203,10 @@ def packed_zip(members: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in sorted(members.items()):
-            info = zipfile.ZipInfo(name, _FIXED_TIME)
+            info = zipfile.ZipInfo(name, FIXED_TIME)
             info.compress_type = zipfile.ZIP_DEFLATED
-            info.create_system = 3
-            info.external_attr = 0o644 << 16
+            info.create_system = SYSTEM
+            info.external_attr = MODE
             archive.writestr(info, data, compresslevel=9)
     return buffer.getvalue()
 
@@ -222,7 +222,8 @@ def _unzip(data: bytes) -> dict[str, bytes]:
                     raise IntegrityError(f"the member {info.filename} is packed in an unknown way", fix=_AGAIN)
             if sum(info.file_size for info in infos) > MAX_BUNDLE_BYTES:
                 raise IntegrityError(f"the bundle unpacks to more than {MAX_BUNDLE_BYTES >> 20} MiB", fix=_AGAIN)
-            return {info.filename: _read(archive, info) for info in infos}
+            check_layout(data, infos)
+            return {info.filename: unpacked(data, info) for info in infos}
     except (
         zipfile.BadZipFile,
         zipfile.LargeZipFile,
@@ -237,12 +238,6 @@ def _unzip(data: bytes) -> dict[str, bytes]:
         ValueError,
     ) as error:
         raise IntegrityError(f"the file is not a whole bundle ({error})", fix=_AGAIN) from error
-
-
-def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """Returns a member: with its size told, no more than that is ever unpacked, whatever the packed bytes hold."""
-    with archive.open(info) as member:
-        return member.read(info.file_size)
 
 
 def _check_names(names: list[str]) -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from twin_edge.bundle import Bundle, Manifest, seal
 from twin_edge.bundle.archive import GENERATOR, MANIFEST, packed_zip
+from twin_edge.bundle.layout import FIXED_TIME, MODE
 from twin_edge.bundle.golden import Golden
 from twin_edge.errors import BundleError, IncompatibleRuntimeError, IntegrityError, ManifestError
 
@@ -109,7 +110,9 @@ def test_stored_members_are_read_as_well(bundle: Bundle) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, data in {MANIFEST: _manifest_bytes(bundle), **bundle.members}.items():
-            archive.writestr(name, data)
+            info = zipfile.ZipInfo(name, FIXED_TIME)
+            info.external_attr = MODE
+            archive.writestr(info, data)
     assert Bundle.from_bytes(buffer.getvalue()).digest == bundle.digest
 
 
