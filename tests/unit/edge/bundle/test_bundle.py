@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from twin_edge.bundle import Bundle, Manifest, seal
 from twin_edge.bundle.archive import GENERATOR, MANIFEST, packed_zip
-from twin_edge.bundle.layout import FIXED_TIME, MODE
 from twin_edge.bundle.golden import Golden
+from twin_edge.bundle.layout import FIXED_TIME, MODE
 from twin_edge.errors import BundleError, IncompatibleRuntimeError, IntegrityError, ManifestError
 
 
