@@ -42,11 +42,11 @@ class Node:
     name: str
     """Such as `CONV_2D`."""
     inputs: tuple[int, ...]
-    """Numbers of the tensors that it takes; -1 for one that is left out."""
+    """Numbers of the tensors that it takes; -1 for a bias that is left out."""
     output: int
     """Number of the tensor that it makes."""
     options: dict[str, int]
-    """Its options by name; empty for operators that have none, or that only devices run."""
+    """Its options by name, those that are whole numbers."""
 
 
 @dataclass(frozen=True, slots=True)

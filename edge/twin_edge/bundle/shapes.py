@@ -24,7 +24,7 @@ _INT8, _INT32, _FLOAT32 = np.dtype(np.int8), np.dtype(np.int32), np.dtype(np.flo
 
 
 def check_shapes(graph: Graph) -> None:
-    """Checks the nodes of operators that are drawn with outside of devices; others are the runtimes' affair.
+    """Checks the nodes of operators that are drawn with outside of devices, and how many inputs others have.
 
     Raises:
         ValueError: A node's tensors do not fit each other, or all nodes together multiply too much.
@@ -37,6 +37,8 @@ def check_shapes(graph: Graph) -> None:
                 products += _CHECKS[node.name](node, operands, graph.tensors[node.output])
             except ValueError as error:
                 raise ValueError(f"{node.name} {error}") from error
+        elif len(node.inputs) not in _INPUTS.get(node.name, ()):
+            raise ValueError(f"{node.name} has another number of inputs")
     if products > MOST_PRODUCTS:
         raise ValueError(f"it takes {products >> 20} million multiplications")
 
@@ -216,4 +218,21 @@ _CHECKS: Final[dict[str, Callable[[Node, _Operands, Tensor], int]]] = {
     "RESHAPE": _reshape,
     "STRIDED_SLICE": _strided_slice,
     "SUB": _add,
+}
+
+# How many inputs those have that only devices run.
+_INPUTS: Final[dict[str, tuple[int, ...]]] = {
+    "DEPTHWISE_CONV_2D": (2, 3),
+    "LEAKY_RELU": (1,),
+    "LOGISTIC": (1,),
+    "MAXIMUM": (2,),
+    "MAX_POOL_2D": (1,),
+    "MEAN": (2,),
+    "MINIMUM": (2,),
+    "PAD": (2,),
+    "RESIZE_BILINEAR": (2,),
+    "SPACE_TO_DEPTH": (1,),
+    "TANH": (1,),
+    "TRANSPOSE": (2,),
+    "TRANSPOSE_CONV": (3, 4),
 }
