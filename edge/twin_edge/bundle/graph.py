@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+VECTOR: Final = 2
+"""Dimensions of a batch of vectors, and of a matrix."""
+PICTURE: Final = 4
+"""Dimensions of a batch of pictures, and of the kernels of a convolution."""
 
 
 @dataclass(frozen=True, slots=True)

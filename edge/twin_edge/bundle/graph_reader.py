@@ -21,6 +21,7 @@ from twin_edge.bundle.graph import Graph, Node, Scales, Tensor
 from twin_edge.bundle.options import options_of
 from twin_edge.bundle.shapes import check_shapes
 from twin_edge.errors import IntegrityError
+from twin_edge.models.engine import INT8_MAX, INT8_MIN
 from twin_edge.models.operators import NAMES
 
 MOST_TENSORS: Final = 1024
@@ -32,7 +33,6 @@ MOST_VALUES: Final = 1 << 26
 _MOST_RANK: Final = 6
 _MOST_OPERANDS: Final = 64
 _MOST_BYTES: Final = 1 << 25
-_INT8_LOW, _INT8_HIGH = -128, 127
 _LEAST_SCALE, _MOST_SCALE = 2.0**-60, 2.0**60
 _SCHEMA: Final = 3
 
@@ -180,7 +180,7 @@ def _scales(table: Table | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -
         raise ValueError(f"a tensor of shape {shape} has {len(scale)} scales and {len(zero_point)} zero points")
     if not ((scale >= _LEAST_SCALE) & (scale <= _MOST_SCALE)).all():  # Nor is what is no number.
         raise ValueError("a scale is out of range")
-    low, high = (_INT8_LOW, _INT8_HIGH) if dtype == np.int8 else (0, 0)
+    low, high = (INT8_MIN, INT8_MAX) if dtype == np.int8 else (0, 0)
     if not ((zero_point >= low) & (zero_point <= high)).all():
         raise ValueError("a zero point is out of range")
     return Scales(scale, zero_point, axis)
