@@ -39,7 +39,7 @@ class DrawingCheck:
     certain: bool
     """Whether every runtime renders the same, to the bit."""
     state_steps: int | None
-    """Largest difference of a golden state, int8 steps; None when it cannot be shown."""
+    """Largest difference of a golden state, int8 steps; None when it cannot be shown, or only devices encode."""
     pixel_levels: int | None
     """Largest difference of a golden rendering, 1/255; None when it cannot be shown."""
     problem: str
@@ -106,12 +106,20 @@ def inspect_bundle(path: Path, *, runtimes: bool = False) -> Inspection:
 
 def _drawn(bundle: Bundle) -> DrawingCheck:
     try:
-        twin = Twin(bundle, native=False)
+        twin, steps = _without_runtime(bundle)
         test = twin.self_test()
     except BundleError as error:
         return DrawingCheck(passed=False, certain=False, state_steps=None, pixel_levels=None, problem=str(error))
     problem = "" if test.passed else "the self-test does not come out right"
-    return DrawingCheck(test.passed, twin.certain, test.state_steps, test.pixel_levels, problem)
+    return DrawingCheck(test.passed, twin.certain, test.state_steps if steps else None, test.pixel_levels, problem)
+
+
+def _without_runtime(bundle: Bundle) -> tuple[Twin, bool]:
+    """Returns a twin, and whether it encodes: one is shown even where only its encoder takes a runtime."""
+    try:
+        return Twin(bundle, native=False), True
+    except BundleError:
+        return Twin(bundle, encodes=False), False
 
 
 def _chosen() -> str | None:

@@ -17,8 +17,10 @@ _HEADER_BYTES: Final = 8
 _LEAST_BUDGET: Final = 1 << 16
 _TABLE_HEADER: Final = 4
 _VTABLE_HEADER: Final = 4
+_MOST_FIELDS: Final = 64
+"""Most fields of a table: more than any schema that twins use has, and few enough to be looked at one by one."""
 _MOST_TEXT: Final = 1 << 16
-_WIDTHS: Final[dict[str, int]] = {"<b": 1, "<B": 1, "<H": 2, "<i": 4, "<I": 4, "<Q": 8}
+_WIDTHS: Final[dict[str, int]] = {"<b": 1, "<B": 1, "<H": 2, "<i": 4, "<I": 4, "<Q": 8, "<f": 4}
 
 
 class Flatbuffer:
@@ -55,6 +57,12 @@ class Flatbuffer:
         """
         self.require(at, _WIDTHS[layout])
         value: int = struct.unpack_from(layout, self._content, at)[0]
+        return value
+
+    def real(self, at: int) -> float:
+        """Returns the float32 that lies at `at`."""
+        self.require(at, _WIDTHS["<f"])
+        value: float = struct.unpack_from("<f", self._content, at)[0]
         return value
 
     def require(self, at: int, size: int) -> None:
@@ -110,6 +118,8 @@ class Table:
         size, self._size = of.number("<H", vtable), of.number("<H", vtable + 2)
         if size < _VTABLE_HEADER or size % 2 or self._size < _TABLE_HEADER:
             raise ValueError("a table has no readable layout")
+        if size > _VTABLE_HEADER + 2 * _MOST_FIELDS:
+            raise ValueError(f"a table has more than {_MOST_FIELDS} fields")
         of.require(at, self._size)
         of.require(vtable, size)
         self._vtable, self._fields = vtable, (size - _VTABLE_HEADER) // 2
@@ -130,6 +140,12 @@ class Table:
         """Returns the whole number in a field; see `Flatbuffer.number`."""
         at = self._place(slot, _WIDTHS[layout])
         return default if at is None else self._of.number(layout, at)
+
+    def real(self, slot: int, most: float) -> None:
+        """Asks for a float32 in a field that is no larger than `most`, either way, and no NaN; or for none at all."""
+        at = self._place(slot, _WIDTHS["<f"])
+        if at is not None and not abs(self._of.real(at)) <= most:
+            raise ValueError("a real number is out of range")
 
     def table(self, slot: int) -> Table | None:
         """Returns the table that a field leads to; None without the field."""

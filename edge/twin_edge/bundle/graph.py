@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+VECTOR: Final = 2
+"""Dimensions of a batch of vectors, and of a matrix."""
+PICTURE: Final = 4
+"""Dimensions of a batch of pictures, and of the kernels of a convolution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +47,11 @@ class Node:
     name: str
     """Such as `CONV_2D`."""
     inputs: tuple[int, ...]
-    """Numbers of the tensors that it takes; -1 for one that is left out."""
+    """Numbers of the tensors that it takes; -1 for a bias that is left out."""
     output: int
     """Number of the tensor that it makes."""
     options: dict[str, int]
-    """Its options by name; empty for operators that have none, or that only devices run."""
+    """Its options by name, those that are whole numbers."""
 
 
 @dataclass(frozen=True, slots=True)

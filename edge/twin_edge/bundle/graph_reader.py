@@ -18,8 +18,10 @@ import numpy.typing as npt
 
 from twin_edge.bundle.flatbuffer import Flatbuffer, Table
 from twin_edge.bundle.graph import Graph, Node, Scales, Tensor
+from twin_edge.bundle.options import options_of
 from twin_edge.bundle.shapes import check_shapes
 from twin_edge.errors import IntegrityError
+from twin_edge.models.engine import INT8_MAX, INT8_MIN
 from twin_edge.models.operators import NAMES
 
 MOST_TENSORS: Final = 1024
@@ -31,7 +33,6 @@ MOST_VALUES: Final = 1 << 26
 _MOST_RANK: Final = 6
 _MOST_OPERANDS: Final = 64
 _MOST_BYTES: Final = 1 << 25
-_INT8_LOW, _INT8_HIGH = -128, 127
 _LEAST_SCALE, _MOST_SCALE = 2.0**-60, 2.0**60
 _SCHEMA: Final = 3
 
@@ -56,50 +57,9 @@ _NODE_CODE, _NODE_INPUTS, _NODE_OUTPUTS, _NODE_TYPE, _NODE_OPTIONS, _NODE_FIELDS
 _NODE_REFUSED: Final = (5, 7, 8, 9, 10, 11, 12)
 """Custom options, variables that change, intermediate tensors, large custom options, options of the second kind."""
 
-# Operators whose options are read: what the union of options calls them, and their fields with type and default.
-_OPTIONS: Final[dict[str, tuple[int, dict[str, tuple[str, int]]]]] = {
-    "ADD": (11, {"activation": ("<b", 0), "pot_scale_int16": ("<B", 1)}),
-    "CONCATENATION": (10, {"axis": ("<i", 0), "activation": ("<b", 0)}),
-    "CONV_2D": (
-        1,
-        {
-            "padding": ("<b", 0),
-            "stride_w": ("<i", 0),
-            "stride_h": ("<i", 0),
-            "activation": ("<b", 0),
-            "dilation_w": ("<i", 1),
-            "dilation_h": ("<i", 1),
-            "bias_type": ("<b", 0),
-        },
-    ),
-    "DEPTH_TO_SPACE": (94, {"block": ("<i", 0)}),
-    "DEQUANTIZE": (38, {}),
-    "FULLY_CONNECTED": (
-        8,
-        {
-            "activation": ("<b", 0),
-            "weights_format": ("<b", 0),
-            "keep_num_dims": ("<B", 0),
-            "asymmetric_inputs": ("<B", 0),
-            "bias_type": ("<b", 0),
-        },
-    ),
-    "MUL": (21, {"activation": ("<b", 0)}),
-    "QUANTIZE": (89, {}),
-    "RESHAPE": (17, {"new_shape": ("", 0)}),
-    "STRIDED_SLICE": (
-        32,
-        {
-            "begin_mask": ("<i", 0),
-            "end_mask": ("<i", 0),
-            "ellipsis_mask": ("<i", 0),
-            "new_axis_mask": ("<i", 0),
-            "shrink_axis_mask": ("<i", 0),
-            "offset": ("<B", 0),
-        },
-    ),
-    "SUB": (28, {"activation": ("<b", 0), "pot_scale_int16": ("<B", 1)}),
-}
+_LEFT_OUT: Final = -1
+_BIAS: Final = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2, "TRANSPOSE_CONV": 3}
+"""Which input of an operator may be left out; a runtime reads any other without a look."""
 
 
 def read_graph(content: bytes) -> Graph:
@@ -220,7 +180,7 @@ def _scales(table: Table | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -
         raise ValueError(f"a tensor of shape {shape} has {len(scale)} scales and {len(zero_point)} zero points")
     if not ((scale >= _LEAST_SCALE) & (scale <= _MOST_SCALE)).all():  # Nor is what is no number.
         raise ValueError("a scale is out of range")
-    low, high = (_INT8_LOW, _INT8_HIGH) if dtype == np.int8 else (0, 0)
+    low, high = (INT8_MIN, INT8_MAX) if dtype == np.int8 else (0, 0)
     if not ((zero_point >= low) & (zero_point <= high)).all():
         raise ValueError("a zero point is out of range")
     return Scales(scale, zero_point, axis)
@@ -235,24 +195,8 @@ def _node(node: Table, names: Sequence[str]) -> Node:
     inputs, outputs = (node.numbers(slot, "<i4", _MOST_OPERANDS) for slot in (_NODE_INPUTS, _NODE_OUTPUTS))
     if len(outputs) != 1:
         raise ValueError(f"{name} has {len(outputs)} outputs")
-    return Node(name, tuple(int(at) for at in inputs), int(outputs[0]), _options(node, name))
-
-
-def _options(node: Table, name: str) -> dict[str, int]:
-    if name not in _OPTIONS:
-        return {}
-    wanted, fields = _OPTIONS[name]
-    kind, table = node.whole(_NODE_TYPE, "<B"), node.table(_NODE_OPTIONS)
-    if kind not in {0, wanted} or (kind == 0) != (table is None):
-        raise ValueError(f"{name} has the options of another operator")
-    if table is None:
-        return {option: default for option, (layout, default) in fields.items() if layout}
-    table.only(len(fields))
-    found = {}
-    for slot, (option, (layout, default)) in enumerate(fields.items()):
-        if layout:
-            found[option] = table.whole(slot, layout, default)
-    return found
+    options = options_of(name, node.whole(_NODE_TYPE, "<B"), node.table(_NODE_OPTIONS))
+    return Node(name, tuple(int(at) for at in inputs), int(outputs[0]), options)
 
 
 def _check_order(graph: Graph) -> None:
@@ -263,7 +207,10 @@ def _check_order(graph: Graph) -> None:
     known = {at for at, tensor in enumerate(graph.tensors) if tensor.constant is not None} | {graph.input}
     made = set()
     for node in graph.nodes:
-        if not all(at in known or at == -1 for at in node.inputs):
+        left_out = [place for place, at in enumerate(node.inputs) if at == _LEFT_OUT]
+        if any(_BIAS.get(node.name) != place for place in left_out):
+            raise ValueError(f"{node.name} lacks an input")
+        if not all(at in known or at == _LEFT_OUT for at in node.inputs):
             raise ValueError(f"{node.name} takes what is not there yet")
         if not 0 <= node.output < count or node.output in known:
             raise ValueError(f"{node.name} makes what is there already")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from twin_edge.bundle.graph import Graph, Node, Tensor
+from twin_edge.bundle.graph import PICTURE, VECTOR, Graph, Node, Tensor
 
 MOST_PRODUCTS: Final = 1 << 32
 """Most multiplications for one picture."""
@@ -16,7 +16,6 @@ SAME: Final = 0
 """Padding of a convolution that leaves a picture its size; the other is 1, none."""
 _VALID: Final = 1
 _MOST_STRIDE: Final = 64
-_MATRIX, _PICTURE = 2, 4
 _MASKS: Final = 1 << 6
 
 _Operands = Sequence[Tensor | None]
@@ -24,7 +23,7 @@ _INT8, _INT32, _FLOAT32 = np.dtype(np.int8), np.dtype(np.int32), np.dtype(np.flo
 
 
 def check_shapes(graph: Graph) -> None:
-    """Checks the nodes of operators that are drawn with outside of devices; others are the runtimes' affair.
+    """Checks the nodes of operators that are drawn with outside of devices, and how many inputs others have.
 
     Raises:
         ValueError: A node's tensors do not fit each other, or all nodes together multiply too much.
@@ -37,6 +36,8 @@ def check_shapes(graph: Graph) -> None:
                 products += _CHECKS[node.name](node, operands, graph.tensors[node.output])
             except ValueError as error:
                 raise ValueError(f"{node.name} {error}") from error
+        elif len(node.inputs) not in _INPUTS.get(node.name, ()):
+            raise ValueError(f"{node.name} has another number of inputs")
     if products > MOST_PRODUCTS:
         raise ValueError(f"it takes {products >> 20} million multiplications")
 
@@ -44,7 +45,7 @@ def check_shapes(graph: Graph) -> None:
 def _fully_connected(node: Node, operands: _Operands, made: Tensor) -> int:
     x, weights, bias = _weighted(operands, made)
     _need(not node.options["weights_format"] and not node.options["keep_num_dims"], "stores its weights in another way")
-    outputs = _sized(weights, _MATRIX)[0]
+    outputs = _sized(weights, VECTOR)[0]
     _need(x.shape == (1, weights.shape[1]) and made.shape == (1, outputs), "has tensors of other shapes")
     _need(bias is None or bias.shape == (outputs,), "has a bias of another shape")
     return math.prod(weights.shape)
@@ -53,8 +54,8 @@ def _fully_connected(node: Node, operands: _Operands, made: Tensor) -> int:
 def _conv_2d(node: Node, operands: _Operands, made: Tensor) -> int:
     x, kernel, bias = _weighted(operands, made)
     options = node.options
-    outputs, high, wide, channels = _sized(kernel, _PICTURE)
-    _, rows, columns, depth = _sized(x, _PICTURE)
+    outputs, high, wide, channels = _sized(kernel, PICTURE)
+    _, rows, columns, depth = _sized(x, PICTURE)
     _need(options["dilation_w"] == 1 and options["dilation_h"] == 1, "is dilated")
     expected = (
         1,
@@ -113,7 +114,7 @@ def _reshape(_: Node, operands: _Operands, made: Tensor) -> int:
 def _depth_to_space(node: Node, operands: _Operands, made: Tensor) -> int:
     (x,) = _counted(operands, 1)
     block = node.options["block"]
-    _, rows, columns, channels = _sized(x, _PICTURE)
+    _, rows, columns, channels = _sized(x, PICTURE)
     _need(1 <= block <= _MOST_STRIDE and channels % (block * block) == 0, "has another block")
     expected = (x.shape[0], rows * block, columns * block, channels // (block * block))
     _need(made.shape == expected and made.dtype == x.dtype, "has tensors of other shapes")
@@ -216,4 +217,21 @@ _CHECKS: Final[dict[str, Callable[[Node, _Operands, Tensor], int]]] = {
     "RESHAPE": _reshape,
     "STRIDED_SLICE": _strided_slice,
     "SUB": _add,
+}
+
+# How many inputs those have that only devices run.
+_INPUTS: Final[dict[str, tuple[int, ...]]] = {
+    "DEPTHWISE_CONV_2D": (2, 3),
+    "LEAKY_RELU": (1,),
+    "LOGISTIC": (1,),
+    "MAXIMUM": (2,),
+    "MAX_POOL_2D": (1,),
+    "MEAN": (2,),
+    "MINIMUM": (2,),
+    "PAD": (2,),
+    "RESIZE_BILINEAR": (2,),
+    "SPACE_TO_DEPTH": (1,),
+    "TANH": (1,),
+    "TRANSPOSE": (2,),
+    "TRANSPOSE_CONV": (3, 4),
 }

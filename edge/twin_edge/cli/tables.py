@@ -60,9 +60,10 @@ def print_inspection(inspection: Inspection) -> None:
         members.add_row(name, f"{entry.size}", entry.sha256[:16])
     runtimes = Table("drawn by", "", "self-test", "states off by", "pixels off by", box=None, pad_edge=False)
     drawing = inspection.drawing
-    off = (f"{drawing.state_steps} steps", f"{drawing.pixel_levels}/255") if drawing.state_steps is not None else ()
+    steps = "on devices only" if drawing.state_steps is None else f"{drawing.state_steps} steps"
+    off = (steps, f"{drawing.pixel_levels}/255") if drawing.pixel_levels is not None else ()
     exact = "to the bit" if drawing.certain else ""
-    runtimes.add_row("whoever sees it", exact, "passed" if drawing.passed else drawing.problem, *off)
+    runtimes.add_row("without a runtime", exact, "passed" if drawing.passed else drawing.problem, *off)
     for check in inspection.runtimes:
         off = (f"{check.state_steps} steps", f"{check.pixel_levels}/255") if check.state_steps is not None else ("", "")
         runtimes.add_row(

@@ -21,7 +21,10 @@ def chatter_hidden() -> Iterator[None]:
     """Keeps the information lines of a runtime's C++ off file descriptor 2, unless debug logs are shown.
 
     LiteRT tells that it has made its XNNPACK delegate, and has neither an option nor an environment variable that keeps
-    it from that. Whatever else comes meanwhile, warnings and errors above all, is written when the block ends.
+    it from that. Whatever else this process writes meanwhile, warnings and errors above all, is written when the block
+    ends, and is lost where it never does: native code that aborts loses its own last line. A child process that is
+    started meanwhile keeps the descriptor that it was given, and what it writes there once the block has ended is lost;
+    so nothing but a model is loaded in such a block.
     """
     with contextlib.ExitStack() as stack:
         if not _LOGGER.isEnabledFor(logging.DEBUG):

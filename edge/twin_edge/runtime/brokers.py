@@ -68,7 +68,8 @@ def _embedded_port(url: str) -> int | None:
     port = url.removeprefix(_EMBEDDED)
     if not port:
         return None
-    if not (port.isascii() and port.isdecimal()) or int(port[:6]) > _MAX_PORT:
+    # The length first: Python refuses to make a number of thousands of digits, in words of its own.
+    if not (port.isascii() and port.isdecimal()) or len(port) > len(str(_MAX_PORT)) or int(port) > _MAX_PORT:
         raise ConfigError(f"{port[:20]!r} is not a port", fix="give embedded: or embedded:PORT")
     return int(port)
 

@@ -8,15 +8,17 @@ from typing import Final
 import numpy as np
 
 from twin_edge.bundle.archive import ENCODER, GENERATOR, Bundle
+from twin_edge.bundle.graph import Graph
+from twin_edge.bundle.graph_reader import read_graph
 from twin_edge.bundle.manifest import Manifest
 from twin_edge.errors import IntegrityError
 from twin_edge.images import Image
-from twin_edge.models.engine import Model, Quantization
-from twin_edge.models.networks import Encoder, Generator, State
+from twin_edge.models.engine import Quantization
+from twin_edge.models.networks import State
 from twin_edge.models.runtimes import Runtime, load_runtime
 from twin_edge.models.scene import SCENE_VALUES, SHIFT_VALUES
 from twin_edge.preprocess.view import Viewer
-from twin_edge.twin.exact import ExactGenerator, NearEncoder
+from twin_edge.twin.exact import ExactGenerator
 from twin_edge.twin.gap import Gap, GapMeter
 from twin_edge.twin.known import KnownStates
 from twin_edge.twin.models import TwinModels, TwinSpec
@@ -60,8 +62,8 @@ class Twin:
 
     Raises:
         IncompatibleRuntimeError: The runtime cannot run this bundle.
-        BundleError: It is to do without a runtime, and is shown on devices only.
         IntegrityError: The models are not the ones that the manifest describes.
+        BundleError: It is to do without a runtime, and is shown on devices only.
     """
 
     def __init__(
@@ -84,6 +86,8 @@ class Twin:
         self.measure_gap = GapMeter(manifest.gap, spec.height, spec.width, lit=manifest.parts is not None)
         known = bundle.known() if encodes else None  # Who only renders compares nothing.
         self._known = None if known is None else KnownStates(known, np.array(manifest.gap.state_limits, np.float32))
+        for name in (GENERATOR, ENCODER) if encodes else (GENERATOR,):
+            _check_edges(name.removesuffix(".tflite"), read_graph(bundle.members[name]), manifest)
         self._models = TwinModels(
             TwinSpec(
                 bundle.members[GENERATOR],
@@ -98,9 +102,6 @@ class Twin:
             self.runtime,
             threads=threads,
         )
-        for name, model in (("generator", self._models.generator), ("encoder", self._models.encoder)):
-            if model is not None:
-                _check_edges(name, model.model if isinstance(model, Encoder | Generator) else model, manifest)
 
     @property
     def certain(self) -> bool:
@@ -194,16 +195,13 @@ class Twin:
             )
 
 
-def _check_edges(name: str, model: Model | ExactGenerator | NearEncoder, manifest: Manifest) -> None:
-    """Refuses a model whose tensors are not the ones that the manifest describes."""
-    edges = (
-        (f"{name}.input", model.input_shape, model.input_dtype),
-        (f"{name}.output", model.output_shape, model.output_dtype),
-    )
-    for edge, shape, dtype in edges:
-        spec = manifest.tensors[edge]
-        if shape != spec.shape or dtype != np.dtype(spec.dtype):
+def _check_edges(name: str, graph: Graph, manifest: Manifest) -> None:
+    """Refuses a model whose tensors are not the ones that the manifest describes, before anything is made of it."""
+    for edge, at in ((f"{name}.input", graph.input), (f"{name}.output", graph.output)):
+        tensor, spec = graph.tensors[at], manifest.tensors[edge]
+        if tensor.shape != spec.shape or tensor.dtype != np.dtype(spec.dtype):
             raise IntegrityError(
-                f"{edge} has shape {shape} and type {dtype}, the manifest says {spec.shape} and {spec.dtype}",
+                f"{edge} has shape {tensor.shape} and type {tensor.dtype}, "
+                f"the manifest says {spec.shape} and {spec.dtype}",
                 fix="get the bundle again from where it was made",
             )

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_edge.bundle.archive import Bundle
+from twin_edge.errors import BundleError
 from twin_edge.images import Image
 from twin_edge.sync.wire.events import HeardEvent
 from twin_edge.sync.wire.topics import TwinId
@@ -25,6 +26,7 @@ class Renderer:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self._twin: Twin | None = None
+        self._refused: tuple[str, str] | None = None
         self._lock = threading.Lock()
 
     def render(self, state: npt.NDArray[np.int8]) -> Image:
@@ -35,10 +37,22 @@ class Renderer:
         """
         with self._lock:  # a twin is for one thread at a time
             if self._twin is None:
-                self._twin = Twin(self.bundle, encodes=False)
+                self._twin = self._load()
             rendering = self._twin.render(state)
         rendering.flags.writeable = False
         return rendering
+
+    def _load(self) -> Twin:
+        # What a stranger's bundle is refused for may take a while to find, and comes to the same for every update.
+        if self._refused is None:
+            try:
+                return Twin(self.bundle, encodes=False)
+            except BundleError as error:
+                # Not the error itself: its traceback would keep all that it was looked for with.
+                self._refused = error.message, error.fix
+                raise
+        message, fix = self._refused
+        raise BundleError(message, fix=fix)
 
 
 @dataclass(slots=True, eq=False)

@@ -10,15 +10,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from twin_edge.bundle.graph import Graph, Node, Tensor
+from twin_edge.bundle.graph import PICTURE, VECTOR, Graph, Node, Tensor
 from twin_edge.bundle.shapes import SAME, ranges_of
-from twin_edge.models.engine import Quantization
+from twin_edge.models.engine import INT8_MAX, INT8_MIN, Quantization
 from twin_edge.twin.exact.layers import Blocks, Clip, Convolution, Copy, Dense, Layer, Sum
 from twin_edge.twin.exact.real_layers import RealLayers
 from twin_edge.twin.exact.reals import Rounding
 from twin_edge.twin.exact.whole import (
-    INT8_HIGH,
-    INT8_LOW,
+    ACTIVATIONS,
     InexactError,
     WholeMap,
     ends,
@@ -27,12 +26,14 @@ from twin_edge.twin.exact.whole import (
     whole_map,
 )
 
-_VECTOR: Final = 2
-_PICTURE: Final = 4
 _MOST_KERNEL: Final = 64
-_MOST_VALUES: Final = 1 << 27
-"""Most values that all arrays hold together, weights included: half a gigabyte."""
-_ACTIVATIONS: Final = {"RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
+MOST_BYTES: Final = 1 << 29
+"""Most bytes that are allocated for a model: arrays, weights with all copies that are made of them, and what is known
+of reals. What lies there for a moment while something is looked at counts as if it stayed."""
+_WEIGHT: Final = {"int8": 24, "float32": 96}
+"""Bytes of a weight by its type: as it is used, and in the float64 and int64 that reals are looked at in."""
+_FLOAT32, _FLOAT64 = 4, 8
+_LEAST_RATIO: Final = 2.0**-60
 
 
 class Compiler:
@@ -51,7 +52,7 @@ class Compiler:
     def __init__(self, graph: Graph, latent: Quantization | None, *, near: bool = False) -> None:
         self._graph, self._near = graph, near
         self.certain = True
-        self._left = _MOST_VALUES
+        self._left = MOST_BYTES
         self._arrays: dict[int, npt.NDArray[np.float32]] = {}
         self._padded: dict[int, npt.NDArray[np.float32]] = {}
         self._margins: dict[int, list[tuple[int, int]]] = defaultdict(lambda: [(0, 0), (0, 0)])
@@ -62,7 +63,7 @@ class Compiler:
                     for (before, after), one in zip(self._margins[node.inputs[0]], self._around(node), strict=True)
                 ]
         self.layers: list[Layer] = []
-        self._reals = RealLayers(graph, latent, self.array)
+        self._reals = RealLayers(graph, latent, self.array, self.claim)
         self._makers: dict[str, Callable[[Node], None]] = {
             "ADD": self._add,
             "CONCATENATION": self._concatenation,
@@ -74,7 +75,7 @@ class Compiler:
             "RESHAPE": self._reshape,
             "STRIDED_SLICE": self._strided_slice,
             "SUB": self._add,
-            **dict.fromkeys(_ACTIVATIONS, self._activation),
+            **dict.fromkeys(ACTIVATIONS, self._activation),
         }
 
     def add(self, nodes: Sequence[Node]) -> None:
@@ -99,27 +100,35 @@ class Compiler:
         """Returns the array of a tensor: of shape (values,), or (channels, rows, columns)."""
         if at not in self._arrays:
             tensor = self._graph.tensors[at]
-            self._claim(math.prod(tensor.shape))
-            if tensor.shape[0] != 1 or len(tensor.shape) not in {_VECTOR, _PICTURE}:
+            if len(tensor.shape) not in {VECTOR, PICTURE} or tensor.shape[0] != 1:
                 raise InexactError(f"has a tensor of shape {tensor.shape}")
-            if len(tensor.shape) == _PICTURE:
+            if tensor.dtype == np.int32:
+                raise InexactError("has a tensor of another type")
+            if len(tensor.shape) == PICTURE:
                 _, rows, columns, channels = tensor.shape
                 (top, bottom), (left, right) = self._margins[at]
+                self.claim(_FLOAT32 * channels * (top + rows + bottom) * (left + columns + right))
                 whole = np.zeros((channels, top + rows + bottom, left + columns + right), np.float32)
                 self._padded[at] = whole
                 made = whole[:, top : top + rows, left : left + columns]
             else:
+                self.claim(_FLOAT32 * tensor.shape[1])
                 made = np.zeros(tensor.shape[1:], np.float32)
             if tensor.constant is not None:
+                same_scale(tensor)
                 values = tensor.constant[0]
-                made[...] = values.transpose(2, 0, 1) if len(tensor.shape) == _PICTURE else values
+                made[...] = values.transpose(2, 0, 1) if len(tensor.shape) == PICTURE else values
                 made -= int(quantization(tensor).zero_point[0])
             self._arrays[at] = made
         return self._arrays[at]
 
-    def _claim(self, values: int) -> None:
-        """Takes values off those that may still be allocated."""
-        self._left -= values
+    def claim(self, size: int) -> None:
+        """Takes bytes off those that may still be allocated.
+
+        Raises:
+            InexactError: There are no more of them.
+        """
+        self._left -= size
         if self._left < 0:
             raise InexactError("takes more memory than twins do")
 
@@ -128,10 +137,11 @@ class Compiler:
 
     def _weights(self, node: Node) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         bias = node.inputs[2] if len(node.inputs) > 2 else -1  # noqa: PLR2004
-        self._claim(math.prod(self._tensor(node.inputs[1]).shape))
+        weights = self._tensor(node.inputs[1])
+        self.claim(_WEIGHT[weights.dtype.name] * math.prod(weights.shape))
         return (
             self._tensor(node.inputs[0]),
-            self._tensor(node.inputs[1]),
+            weights,
             self._tensor(bias) if bias >= 0 else None,
             self._tensor(node.output),
         )
@@ -145,6 +155,7 @@ class Compiler:
             constant: Any = weights.constant
             self.layers.append(self._reals.dense(node, constant, added))
         else:
+            self.claim(_FLOAT64 * (taken.size + out.size))
             self.layers.append(
                 Dense(taken, self._whole(whole_map(x, weights, bias, made, activation, near=self._near)), out)
             )
@@ -169,7 +180,7 @@ class Compiler:
             raise InexactError("is one of reals")
         weights = self._whole(whole_map(x, kernel, bias, made, node.options["activation"], near=self._near))
         size, of, to = (kernel.shape[1], kernel.shape[2]), self.array(node.inputs[0]), self.array(node.output)
-        self._claim(2 * to.size + (of.shape[1] + size[0]) * of.shape[2] * of.shape[0] * size[1])
+        self.claim(_FLOAT64 * (2 * to.size + (of.shape[1] + size[0]) * of.shape[2] * of.shape[0] * size[1]))
         if self._leaves_size(node):
             # Others may see more zeros around it than this one. What lies within another array has none around it.
             around = zip(self._margins[node.inputs[0]], self._around(node), strict=True)
@@ -210,7 +221,7 @@ class Compiler:
 
     def _share(self, node: Node) -> None:
         """Lets vectors that are joined be parts of what they are joined to."""
-        if len(self._tensor(node.output).shape) != _VECTOR or len(set(node.inputs)) < len(node.inputs):
+        if len(self._tensor(node.output).shape) != VECTOR or len(set(node.inputs)) < len(node.inputs):
             return
         out, start = self.array(node.output), 0
         for at in node.inputs:
@@ -266,10 +277,12 @@ class Compiler:
             self._arrays[node.output] = taken  # Nothing is moved: it lies where it is.
 
     def _activation(self, node: Node) -> None:
-        at, (low, high) = node.inputs[0], ends(self._tensor(node.output), _ACTIVATIONS[node.name])
+        at, (low, high) = node.inputs[0], ends(self._tensor(node.output), ACTIVATIONS[node.name])
         ratio = quantization(self._tensor(at)).scale[0] / quantization(self._tensor(node.output)).scale[0]
         if not self._near:
             self._same(at, node.output)
+        if not _LEAST_RATIO <= ratio <= 1 / _LEAST_RATIO:
+            raise InexactError("has scales out of all proportion")
         self.layers.append(Clip(self.array(at), float(ratio), low, high, self.array(node.output)))
 
     def _quantize(self, node: Node) -> None:
@@ -279,4 +292,4 @@ class Compiler:
         at = node.inputs[0]
         self.certain &= self._reals.is_certain(at, scales.scale[0])
         of, to = self.array(at), self.array(node.output)
-        self.layers.append(Rounding(of, scales.scale[0], INT8_LOW - zero, INT8_HIGH - zero, to))
+        self.layers.append(Rounding(of, scales.scale[0], INT8_MIN - zero, INT8_MAX - zero, to))

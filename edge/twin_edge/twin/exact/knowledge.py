@@ -12,10 +12,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from twin_edge.twin.exact.reals import FUNCTIONS, ROUNDED_UP, Limits, copies, within
+from twin_edge.twin.exact.reals import FUNCTIONS, ROUNDED_UP, Limits, check_reach, copies, within
 
 _FLOAT32_WHOLE: Final = 2.0**24
 _MOST_CHOICES: Final = 4096
+MOST_COUNTED: Final = 1 << 20
+"""Most values of `Known.choices`: of twins' they are some ten thousand."""
 _LEAST_GRAIN: Final = 2.0**-100
 
 Choices = npt.NDArray[np.float32]
@@ -30,12 +32,15 @@ class Known:
     alike: bool
     """Whether every runtime comes to the same values."""
     choices: Choices | None = None
-    """Every value that an element may have, float32 of shape (elements, n), or (1, n) for all of them; None for too
-    many to count."""
+    """Every value that an element may have, float32 of shape (elements, n), or (1, n) for all of them; None for more
+    than `MOST_COUNTED`, or what is not known."""
     lifted: Lifted | None = None
     """What it is that a large number has been added to; None for none."""
     nearest: tuple[int, float] | None = None
     """Number of a tensor that these values are, rounded to steps, and the step; None for none."""
+
+    def __post_init__(self) -> None:
+        check_reach(self.reach)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class Lifted:
 def known_constant(values: npt.NDArray[np.float32]) -> Known:
     """Returns what is known of a constant, float32 of shape (1, n) or (n,)."""
     flat = values.reshape(-1, 1)
-    return Known(float(np.abs(flat).max()), alike=True, choices=flat)
+    return Known(float(np.abs(flat).max()), alike=True, choices=flat if flat.size <= MOST_COUNTED else None)
 
 
 def known_of_pair(name: str, one: Known, other: Known, first: int, limits: Limits) -> Known:
@@ -93,6 +98,8 @@ def known_of_dense(
 ) -> Known:
     """Returns what is known of what a dense layer makes, whose results are at most `reach`."""
     if of.choices is not None and copies(weights, bias):
+        if len(weights) * of.choices.shape[1] > MOST_COUNTED:
+            return Known(reach, of.alike)
         which = np.abs(weights).argmax(1) if len(of.choices) > 1 else np.zeros(len(weights), int)
         factors = weights[np.arange(len(weights)), np.abs(weights).argmax(1), np.newaxis]
         return Known(reach, of.alike, np.clip(of.choices[which] * factors, *_open(limits)))
@@ -103,18 +110,17 @@ def sums_are_whole(of: Known, weights: npt.NDArray[np.float32], bias: npt.NDArra
     """Returns whether float32 holds every sum of a dense layer: whether all are multiples of one power of two."""
     if of.choices is None:
         return False
-    unit = grain(of.choices) * np.array([grain(row) for row in weights])
-    whole = np.minimum(unit, np.array([grain(one) for one in bias]))
+    whole = np.minimum(grain(of.choices) * grain(weights, 1), grain(bias[:, np.newaxis], 1))
     most = np.abs(weights.astype(np.float64)).sum(1) * np.abs(of.choices).max() + np.abs(bias)
     return bool((whole > _LEAST_GRAIN).all() and (most / whole < _FLOAT32_WHOLE).all())
 
 
-def grain(values: npt.ArrayLike) -> float:
-    """Returns the largest power of two that all values are multiples of; a large one for zeros."""
+def grain(values: npt.ArrayLike, axis: int | None = None) -> Any:
+    """Returns the largest power of two that all values, or those of an axis, are multiples of; much for zeros."""
     mantissas, exponents = np.frexp(np.asarray(values, np.float64))
     whole = (mantissas * 2.0**53).astype(np.int64)
     low = np.where(whole == 0, 1 << 62, whole & -whole).astype(np.float64)
-    return float(np.ldexp(low, np.where(whole == 0, 40, exponents) - 53).min())
+    return np.ldexp(low, np.where(whole == 0, 40, exponents) - 53).min(axis)
 
 
 def _multiples(step: float, reach: float) -> Choices | None:

@@ -1,7 +1,8 @@
 """The layers of a generator in NumPy: each takes what lies in arrays, and leaves what it makes in another.
 
-A tensor's array holds int8 values less their zero point, as float32; pictures with their channels first, (channels,
-rows, columns), so that a convolution is a few products of matrices that lie as they are. Nothing is allocated by a run.
+A tensor's array holds int8 values less their zero point, as float32, whatever sums are made in; pictures with their
+channels first, (channels, rows, columns), so that a convolution is a few products of matrices that lie as they are.
+Nothing is allocated by a run.
 """
 
 from __future__ import annotations

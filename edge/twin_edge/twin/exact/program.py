@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from twin_edge.bundle.graph import Graph, Scales
+from twin_edge.bundle.graph import PICTURE, VECTOR, Graph, Scales
 from twin_edge.models.engine import Quantization
 from twin_edge.twin.exact.compiler import Compiler
 from twin_edge.twin.exact.layers import Layer
 from twin_edge.twin.exact.whole import InexactError, quantization
 
-_VECTOR, _PICTURE = 2, 4
+_SHOWN: Final = 16
+"""Bytes that one value of the output takes until it is shown: as an index, a pixel, one of several channels, a real."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ def compile_generator(graph: Graph, latent: Quantization) -> Program:
     """
     *nodes, last = graph.nodes
     compiler = Compiler(graph, latent)
-    if last.name != "DEQUANTIZE" or last.output != graph.output or len(graph.tensors[graph.input].shape) != _VECTOR:
+    if last.name != "DEQUANTIZE" or last.output != graph.output or len(graph.tensors[graph.input].shape) != VECTOR:
         raise InexactError("it does not lead from a vector to what is dequantized")
     if graph.tensors[graph.input].dtype != np.float32:
         raise InexactError("it takes no real values")
@@ -67,7 +70,7 @@ def compile_encoder(graph: Graph) -> Program:
         InexactError: It has an operator that is not known here.
     """
     taken, made = graph.tensors[graph.input], graph.tensors[graph.output]
-    if len(taken.shape) != _PICTURE or len(made.shape) != _VECTOR or not taken.dtype == made.dtype == np.int8:
+    if len(taken.shape) != PICTURE or len(made.shape) != VECTOR or not taken.dtype == made.dtype == np.int8:
         raise InexactError("it does not lead from a picture to a vector")
     compiler = Compiler(graph, None, near=True)
     compiler.add(graph.nodes)
@@ -75,6 +78,7 @@ def compile_encoder(graph: Graph) -> Program:
 
 
 def _program(compiler: Compiler, graph: Graph, output: int) -> Program:
+    compiler.claim(_SHOWN * math.prod(graph.tensors[output].shape))
     return Program(
         tuple(compiler.layers),
         compiler.array(graph.input),

@@ -8,13 +8,18 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from twin_edge.bundle.graph import Graph, Node
-from twin_edge.models.engine import Quantization
+from twin_edge.bundle.graph import VECTOR, Graph, Node
+from twin_edge.models.engine import INT8_MAX, INT8_MIN, Quantization
 from twin_edge.twin.exact.knowledge import Known, known_constant, known_of_dense, known_of_pair, sums_are_whole
-from twin_edge.twin.exact.reals import Elementwise, FloatDense
-from twin_edge.twin.exact.whole import INT8_HIGH, INT8_LOW, InexactError, near_tie, real_ends
+from twin_edge.twin.exact.reals import Elementwise, FloatDense, check_reach
+from twin_edge.twin.exact.whole import InexactError, near_tie, real_ends
 
-_VECTOR: Final = 2
+_FLOAT64: Final = 8
+"""Bytes of a value that sums are made of."""
+_MOST_STEPS: Final = 256
+"""No int8 value is as many steps from a zero point."""
+_COUNTED: Final = 64
+"""Bytes of a value that is counted: as it is kept, and in the float64 and int64 that it is looked at in."""
 
 
 class RealLayers:
@@ -24,15 +29,21 @@ class RealLayers:
         graph: What is compiled.
         latent: Real values of the int8 vector that goes in; None where a picture goes in.
         array: Returns the array of a tensor.
+        claim: Takes bytes off those that may still be allocated.
     """
 
     def __init__(
-        self, graph: Graph, latent: Quantization | None, array: Callable[[int], npt.NDArray[np.float32]]
+        self,
+        graph: Graph,
+        latent: Quantization | None,
+        array: Callable[[int], npt.NDArray[np.float32]],
+        claim: Callable[[int], None],
     ) -> None:
-        self._graph, self._array = graph, array
+        self._graph, self._array, self._claim = graph, array, claim
         self._known: dict[int, Known] = {}
         if latent is not None:
-            every = latent.dequantize(np.arange(INT8_LOW, INT8_HIGH + 1).astype(np.int8))
+            check_reach(_MOST_STEPS * latent.scale)
+            every = latent.dequantize(np.arange(INT8_MIN, INT8_MAX + 1).astype(np.int8))
             self._known[graph.input] = Known(float(np.abs(every).max()), alike=True, choices=every[np.newaxis])
 
     def dense(self, node: Node, weights: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> FloatDense:
@@ -42,6 +53,7 @@ class RealLayers:
             InexactError: Its weights are too large to be summed up, or nothing is known of what it takes.
         """
         of, limits = self._known_of(node.inputs[0]), real_ends(node.options["activation"])
+        self._claim(2 * _FLOAT64 * sum(weights.shape))
         layer = FloatDense(
             self._array(node.inputs[0]),
             weights,
@@ -51,7 +63,7 @@ class RealLayers:
             exact=sums_are_whole(of, weights, bias),
             out=self._array(node.output),
         )
-        self._known[node.output] = known_of_dense(of, weights, bias, limits, layer.reach)
+        self._learn(node.output, known_of_dense(of, weights, bias, limits, layer.reach))
         return layer
 
     def pair(self, node: Node) -> Elementwise:
@@ -62,11 +74,11 @@ class RealLayers:
         """
         one, other = (self._graph.tensors[at] for at in node.inputs)
         wide = self._graph.tensors[node.output].shape
-        if one.shape != wide or one.constant is not None or other.shape not in {wide, (1,)} or len(wide) != _VECTOR:
+        if one.shape != wide or one.constant is not None or other.shape not in {wide, (1,)} or len(wide) != VECTOR:
             raise InexactError("is of reals of other shapes")
         limits = real_ends(node.options["activation"])
         known, known_other = (self._known_of(at) for at in node.inputs)
-        self._known[node.output] = known_of_pair(node.name, known, known_other, node.inputs[0], limits)
+        self._learn(node.output, known_of_pair(node.name, known, known_other, node.inputs[0], limits))
         second = self._array(node.inputs[1]) if other.constant is None else other.constant.reshape(-1)
         return Elementwise(node.name, self._array(node.inputs[0]), second, limits, self._array(node.output))
 
@@ -76,6 +88,11 @@ class RealLayers:
         if known.choices is None or not known.alike:
             return False
         return not bool(near_tie(known.choices / np.float64(scale)).any())
+
+    def _learn(self, at: int, known: Known) -> None:
+        if known.choices is not None:
+            self._claim(_COUNTED * known.choices.size)
+        self._known[at] = known
 
     def _known_of(self, at: int) -> Known:
         constant = self._graph.tensors[at].constant

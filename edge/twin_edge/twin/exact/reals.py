@@ -21,7 +21,8 @@ _FINE_BITS: Final = 29
 """Bits of both parts together: five more than float32 has, so that only those of small inputs are cut off."""
 _LEAST_BITS: Final = 10
 """Bits below 1 that a weight keeps at least."""
-
+_MOST_REACH: Final = 2.0**60
+"""No real value is larger, so that float32 holds products of two, and one in steps of any scale."""
 
 Limits = tuple[float | None, float | None]
 """Least and largest result; None for none."""
@@ -50,7 +51,7 @@ class FloatDense:
         reach: No output is larger, either way.
 
     Raises:
-        InexactError: The weights are so large that there is no such form.
+        InexactError: The weights, or results, are so large that there is no such form.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class FloatDense:
         self._input, self._sums = np.empty(x.shape), np.empty(out.shape)
         self._fine, self._fine_sums = np.empty(x.shape), np.empty(out.shape)
         most = float((np.abs(self._weights).sum(1) * reach + np.abs(self._bias)).max())
+        check_reach(max(reach, most))
         self._sums_up = not exact and not copies(weights, bias)
         self._coarse_step, self._fine_step = (2.0 ** (_exponent(reach) - bits) for bits in (_COARSE_BITS, _FINE_BITS))
         if self._sums_up:
@@ -147,6 +149,16 @@ class Rounding:
 def copies(weights: npt.NDArray[Any], bias: npt.NDArray[Any]) -> bool:
     """Returns whether a layer sums up nothing: each output is an input, or a multiple of one."""
     return not bias.any() and bool((np.count_nonzero(weights, axis=1) <= 1).all())
+
+
+def check_reach(reach: float) -> None:
+    """Asks for values that are no larger than twins' can be.
+
+    Raises:
+        InexactError: They may be, or are no numbers.
+    """
+    if not reach <= _MOST_REACH:
+        raise InexactError("has reals out of all proportion")
 
 
 def within(reach: float, limits: Limits) -> float:

@@ -11,17 +11,19 @@ import numpy.typing as npt
 from twin_edge.bundle.graph_reader import read_graph
 from twin_edge.errors import BundleError
 from twin_edge.images import Image
-from twin_edge.models.engine import Quantization
+from twin_edge.models.engine import INT8_MAX, INT8_MIN, Quantization
 from twin_edge.models.networks import State, to_pixels
 from twin_edge.twin.exact.program import compile_generator
-from twin_edge.twin.exact.whole import INT8_HIGH, INT8_LOW, InexactError
+from twin_edge.twin.exact.whole import InexactError
 
 _RGB: Final = 3
 _FEW: Final = 4
 
 
 class ExactGenerator:
-    """Makes renderings of latents as every TFLite runtime does, to the bit, without one; one thread uses one.
+    """Makes renderings of latents without a TFLite runtime; one thread uses one.
+
+    They are every runtime's, to the bit, where that is `certain`.
 
     Args:
         content: The bytes of `generator.tflite`, which a stranger may have made.
@@ -53,9 +55,9 @@ class ExactGenerator:
         self.certain = program.certain
         self._latent = latent
         self._scale, zero_point = program.scales.scale[0], int(program.scales.zero_point[0])
-        steps = np.arange(INT8_LOW, INT8_HIGH + 1, dtype=np.float32) - zero_point
+        steps = np.arange(INT8_MIN, INT8_MAX + 1, dtype=np.float32) - zero_point
         self._pixels = to_pixels(np.tile((steps * self._scale)[:, np.newaxis], (1, 1, 1, _FEW)))[:, :, 0]
-        self._shift = zero_point - INT8_LOW
+        self._shift = zero_point - INT8_MIN
         self._indices: Image = np.zeros(program.output.shape, np.uint8)
         self._drawn: Image = np.zeros(program.output.shape, np.uint8)
 

@@ -2,8 +2,8 @@
 
 A kernel multiplies a sum by ``scale in * scale of weights / scale out`` and rounds: once in float, or twice in whole
 numbers. Where that factor is a power of two and no sum can come near a tie, all of them come to the same
-(docs/adr/0011-exact-weights.md). That is looked for here, row by row, and not taken for granted; and so is that float32
-holds every sum, so that it does not matter in which order it is summed up.
+(docs/adr/0011-exact-weights.md). That is looked for here, row by row, and not taken for granted; and so is whether
+float32 holds every sum, so that it does not matter in which order it is summed up: else that is done in float64.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_edge.bundle.graph import Scales, Tensor
+from twin_edge.models.engine import INT8_MAX, INT8_MIN
 
-INT8_LOW: Final = -128
-INT8_HIGH: Final = 127
-_RELU, _RELU_N1_TO_1, _RELU6 = 1, 2, 3
+ACTIVATIONS: Final = {"RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}
+"""Operators that are activations too, as the format numbers those."""
 _ENDS: Final[dict[int, tuple[float | None, float | None]]] = {
     0: (None, None),
-    _RELU: (0.0, None),
-    _RELU_N1_TO_1: (-1.0, 1.0),
-    _RELU6: (0.0, 6.0),
+    ACTIVATIONS["RELU"]: (0.0, None),
+    ACTIVATIONS["RELU_N1_TO_1"]: (-1.0, 1.0),
+    ACTIVATIONS["RELU6"]: (0.0, 6.0),
 }
 _KERNEL_ERROR: Final = 2.0**-22
 """Most that a runtime's own factor and its product are off, as a part of the result: four roundings of float32."""
@@ -82,7 +82,8 @@ def whole_map(
     taken, kept, given = quantization(x), quantization(weights), quantization(made)
     if kept.zero_point.any() or (len(kept.scale) > 1 and kept.axis != 0):
         raise InexactError("has weights that are not symmetric")
-    whole = np.asarray(weights.constant, np.float64).reshape(weights.shape[0], -1)
+    constant: Any = weights.constant
+    whole = constant.reshape(weights.shape[0], -1)  # Of int8: there may be millions, so no copies in float64.
     added = np.zeros(len(whole)) if bias is None else np.asarray(bias.constant, np.float64)
     factors = kept.scale.astype(np.float64) * np.float64(taken.scale[0]) / np.float64(given.scale[0])
     exponents = np.rint(np.log2(factors))
@@ -94,16 +95,18 @@ def whole_map(
         if not near:
             raise InexactError("has scales that are no powers of two apart")
         power = np.broadcast_to(factors, added.shape)
-        return WholeMap(whole * power[:, np.newaxis], added * power, low, high, certain=False)
-    most = float(max(INT8_HIGH - taken.zero_point[0], taken.zero_point[0] - INT8_LOW))
-    sums = np.abs(whole).sum(1) * most
-    certain = bool(_certain(whole, added, sums, exponents, off).all())
+        return WholeMap(_times(whole, power, np.float64), added * power, low, high, certain=False)
+    most = float(max(INT8_MAX - taken.zero_point[0], taken.zero_point[0] - INT8_MIN))
+    sums = np.abs(whole, dtype=np.int16).sum(1, dtype=np.int64) * most
+    # What all numbers of a row can be halved as often as, their bits together can.
+    bits = _low_bits(np.bitwise_or.reduce(whole, axis=1))
+    certain = bool(_certain(bits, added, sums, exponents, off).all())
     power = np.broadcast_to(2.0**exponents, added.shape)
     # Every sum is a multiple of 1, or of a power of two that all terms have in common.
-    common = 2.0 ** np.minimum(_low_bits(whole).min(1), _low_bits(added))
-    dtype = np.float32 if ((sums + np.abs(added)) / common < _FLOAT32_WHOLE).all() else np.float64
+    common = 2.0 ** np.minimum(bits, _low_bits(added))
+    dtype: Any = np.float32 if ((sums + np.abs(added)) / common < _FLOAT32_WHOLE).all() else np.float64
     return WholeMap(
-        np.ascontiguousarray(whole * power[:, np.newaxis], dtype),
+        _times(whole, power, dtype),
         np.asarray(added * power, dtype),
         low,
         high,
@@ -143,14 +146,14 @@ def ends(made: Tensor, activation: int) -> tuple[float, float]:
     scales = quantization(made)
     zero, scale = int(scales.zero_point[0]), scales.scale[0]
     found = []
-    for end, limit in zip(real_ends(activation), (INT8_LOW - zero, INT8_HIGH - zero), strict=True):
+    for end, limit in zip(real_ends(activation), (INT8_MIN - zero, INT8_MAX - zero), strict=True):
         if end is None:
             found.append(float(limit))
             continue
         # One kernel divides and rounds ties away from 0, another multiplies by the inverse and rounds them to even.
         divided, multiplied = np.float32(end) / scale, np.float32(end) * (np.float32(1) / scale)
         away = np.trunc(divided + np.copysign(np.float32(0.5), divided))
-        values = {float(np.clip(value, INT8_LOW - zero, INT8_HIGH - zero)) for value in (away, np.rint(multiplied))}
+        values = {float(np.clip(value, INT8_MIN - zero, INT8_MAX - zero)) for value in (away, np.rint(multiplied))}
         if len(values) > 1:
             raise InexactError("has an activation that ends between two values")
         found += values
@@ -173,14 +176,13 @@ def near_tie(steps: Reals) -> npt.NDArray[np.bool_]:
     return np.asarray(np.abs(np.abs(steps - np.rint(steps)) - 1 / 2) < _NEAR_TIE, np.bool_)
 
 
-def _certain(whole: Reals, added: Reals, sums: Reals, exponents: Reals, off: Reals) -> npt.NDArray[np.bool_]:
+def _certain(bits: Reals, added: Reals, sums: Reals, exponents: Reals, off: Reals) -> npt.NDArray[np.bool_]:
     """Returns for each row whether every sum is rounded to the same by whoever rounds it.
 
     A sum differs from the bias by a multiple of the power of two that all weights of its row have in common, so it
     keeps a distance from the ties that lie between two results. What the first of two roundings, to half of a sum, and
     the last bits of factors can do must be less than that.
     """
-    bits = np.minimum(_low_bits(whole).min(1), _ONLY_ZEROS)
     tie = -exponents - 1  # Ties are the odd multiples of 2 ** tie.
     unit = 2.0 ** np.minimum(bits, tie + 1)
     rest = np.mod(added - 2.0**tie, unit)
@@ -192,7 +194,13 @@ def _certain(whole: Reals, added: Reals, sums: Reals, exponents: Reals, off: Rea
     return np.asarray((tie < 0) | ((distance - halving) * 2.0**exponents > 2 * result * (off + _KERNEL_ERROR)))
 
 
-def _low_bits(numbers: Reals) -> Reals:
+def _times(whole: npt.NDArray[np.int8], factors: Reals, dtype: Any) -> npt.NDArray[np.floating[Any]]:
+    """Returns rows of whole numbers times a factor each."""
+    made: npt.NDArray[np.floating[Any]] = np.multiply(whole, factors[:, np.newaxis], dtype=dtype, casting="same_kind")
+    return made
+
+
+def _low_bits(numbers: npt.NDArray[Any]) -> Reals:
     """Returns how often whole numbers can be halved; 31 times for 0."""
     whole = numbers.astype(np.int64)
     lowest = np.where(whole == 0, 1 << _ONLY_ZEROS, whole & -whole)

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tflite_by_hand import FLOAT32, INT8, INT32, Model, generator, numbers, table, tables
+from tflite_by_hand import FLOAT32, INT8, INT32, OPTION_TYPES, Fields, Model, generator, numbers, table, tables
 from twin_edge.bundle import Bundle
 from twin_edge.bundle.graph_reader import read_graph
 from twin_edge.errors import IntegrityError
+from twin_edge.models.operators import NAMES
 
 CONTENT = generator(0).content()
 
@@ -132,6 +133,27 @@ FORGERIES: dict[str, tuple[Change, str]] = {
     "options of another kind": (lambda m: m.nodes[4].update({3: ("<B", 8)}), "another operator"),
     "options without a kind": (lambda m: m.nodes[4].update({3: ("<B", 0)}), "another operator"),
     "more options than there are": (lambda m: m.nodes[7].update({4: table({0: ("<i", 2), 5: ("<i", 1)})}), "newer"),
+    "a new shape outside": (
+        lambda m: m.nodes[3].update({3: ("<B", 17), 4: table({0: ("<I", 0x7FFFFF00)})}),
+        "out of the file",
+    ),
+    "a new shape of many dimensions": (
+        lambda m: m.nodes[3].update({3: ("<B", 17), 4: table({0: numbers([1] * 100, "<i4")})}),
+        "100 entries",
+    ),
+    "no input for a device": (lambda m: m.node("TANH", [-1], m.tensor((1, 6), FLOAT32)), "TANH lacks an input"),
+    "a slope that is no number": (
+        lambda m: m.node("LEAKY_RELU", [0], m.tensor((1, 6), FLOAT32), {0: ("<f", float("nan"))}),
+        "real number is out of range",
+    ),
+    "a stride of 0 for a device": (
+        lambda m: m.node("MAX_POOL_2D", [16], m.tensor((1, 5, 5, 4), INT8, 0.02, -128), {1: ("<i", 1)}),
+        "stride_h 0",
+    ),
+    "a height from an older format": (
+        lambda m: m.node("RESIZE_BILINEAR", [16, 17], m.tensor((1, 5, 5, 4), INT8), {0: ("<i", 9)}),
+        "no twin uses",
+    ),
     "a dilation": (lambda m: m.nodes[4].update({4: table({1: ("<i", 1), 2: ("<i", 1), 4: ("<i", 2)})}), "dilated"),
     "a stride of 0": (lambda m: m.nodes[4].update({4: table({1: ("<i", 0), 2: ("<i", 1)})}), "stride"),
     "another stride": (lambda m: m.nodes[4].update({4: table({1: ("<i", 2), 2: ("<i", 2)})}), "other shapes"),
@@ -160,6 +182,69 @@ def test_forgeries_are_refused(name: str) -> None:
     model = generator(0)
     change(model)
     refuse(model.content(), match)
+
+
+def _one_node(name: str, inputs: list[int], fields: Fields) -> bytes:
+    """Returns a model of one node, whatever its operator makes of it."""
+    code = next(number for number, other in NAMES.items() if other == name)
+    model = Model()
+    for _ in range(5):
+        model.tensor((1, 6), FLOAT32)
+    model.tensors[1:4] = [model.tensors[at] | {2: ("<I", 1)} for at in range(1, 4)]
+    model.buffers.append({0: numbers(np.zeros(24), "u1", 16)})
+    model.codes.append({0: ("<b", min(code, 127)), 3: ("<i", code)})
+    model.nodes.append({0: ("<I", 0), 1: numbers(inputs, "<i4"), 2: numbers([4], "<i4")} | fields)
+    model.outputs = [4]
+    return model.content()
+
+
+@pytest.mark.parametrize("name", NAMES.values())
+@pytest.mark.parametrize("kind", [0, 1, 8, 49, 75, 255])
+def test_options_of_every_operator_are_followed(name: str, kind: int) -> None:
+    """A runtime follows them, whether or not anything here makes use of them."""
+    outside = "another operator|out of the file"
+    refuse(_one_node(name, [0], {3: ("<B", kind), 4: ("<I", 0x7FFFFF00)}), outside)
+    own = OPTION_TYPES.get(name)
+    if own is not None:
+        refuse(_one_node(name, [0], {3: ("<B", own), 4: ("<I", 0x7FFFFF00)}), "out of the file")
+        refuse(_one_node(name, [0], {3: ("<B", own), 4: table({20: ("<i", 1)})}), "newer format")
+
+
+@pytest.mark.parametrize("name", NAMES.values())
+def test_only_a_bias_may_be_left_out(name: str) -> None:
+    for count in range(1, 5):
+        for place in range(count):
+            inputs = [0, 1, 2, 3][:count]
+            inputs[place] = -1
+            content = _one_node(name, inputs, _least_options(name))
+            if place == {"CONV_2D": 2, "FULLY_CONNECTED": 2, "DEPTHWISE_CONV_2D": 2, "TRANSPOSE_CONV": 3}.get(name):
+                read_or_refuse(content)
+            else:
+                refuse(content, f"{name} lacks an input")
+        inputs = [0, 1, 2, 3][:count]
+        read_or_refuse(_one_node(name, inputs, _least_options(name)))
+
+
+def _least_options(name: str) -> Fields:
+    """Returns options that are in range for operators which have some that must be there."""
+    if name in {"DEPTHWISE_CONV_2D", "MAX_POOL_2D", "TRANSPOSE_CONV"}:
+        sizes: Fields = dict.fromkeys(range(1, 3 if name != "MAX_POOL_2D" else 5), ("<i", 1))
+        return {3: ("<B", OPTION_TYPES[name]), 4: table(sizes)}
+    if name == "SPACE_TO_DEPTH":
+        return {3: ("<B", OPTION_TYPES[name]), 4: table({0: ("<i", 2)})}
+    return {}
+
+
+def test_a_table_of_many_fields_is_refused_at_once() -> None:
+    content = bytearray(CONTENT)
+    root = struct.unpack_from("<I", content)[0]
+    # A layout that says that the first table has 32,766 fields, none of which is there.
+    while len(content) % 4:
+        content.append(0)
+    vtable = len(content)
+    content += struct.pack("<HH", 65534, 4) + bytes(65530)
+    struct.pack_into("<i", content, root, root - vtable)
+    refuse(bytes(content), "more than 64 fields")
 
 
 def test_what_forgeries_are_made_of_is_in_order() -> None:

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from twin_edge.cli.app import app
+from twin_edge.errors import BundleError
 
 KINDS = ("bundle_path", "moving_path", "gray_path")
 
@@ -34,6 +35,20 @@ def test_inspect(path: Path) -> None:
     moving = path.stem == "square"
     assert value["state"]["bytes"] == value["state"]["latent"] + (4 if moving else 0)
     assert ("plate.png" in value["members"]) == moving
+
+
+@pytest.mark.parametrize("path", ["bundle_path"], indirect=True)
+def test_a_twin_whose_encoder_runs_on_devices_only_is_shown(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_content: bytes) -> None:
+        raise BundleError("this twin's encoder runs on devices only")
+
+    monkeypatch.setattr("twin_edge.twin.models.NearEncoder", refuse)
+    drawing = json.loads(CliRunner().invoke(app, ["inspect", str(path), "--json"]).output)["drawing"]
+    assert (drawing["passed"], drawing["certain"], drawing["problem"]) == (True, True, "")
+    assert (drawing["state_steps"], drawing["pixel_levels"]) == (None, 0)
+    table = CliRunner().invoke(app, ["inspect", str(path)]).output
+    assert "without a runtime" in table
+    assert "on devices only" in table
 
 
 @pytest.mark.parametrize("path", KINDS, indirect=True)

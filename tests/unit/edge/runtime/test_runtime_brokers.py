@@ -29,7 +29,7 @@ def test_the_usual_port_when_it_is_free_and_another_when_it_is_taken(monkeypatch
             pass
 
 
-@pytest.mark.parametrize("port", ["x", "-1", "99999", "123456", "1883/"])
+@pytest.mark.parametrize("port", ["x", "-1", "99999", "123456", "1883/", "000000999999", "9" * 5000])
 def test_ports_that_are_none(port):
     with pytest.raises(ConfigError, match="port"), broker_for(RunConfig(broker=f"embedded:{port}")):
         pass

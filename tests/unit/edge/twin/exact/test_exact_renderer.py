@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,19 @@ def test_encoders_are_within_two_steps(path: str, request: pytest.FixtureRequest
     assert Twin(bundle, native=False).self_test().passed
 
 
+@pytest.mark.parametrize("edge", ["generator.input", "generator.output"])
+def test_other_edges_than_the_manifest_says_are_found_before_anything_is_made_of_a_model(
+    bundle_path: Path, edge: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Bundle.open(bundle_path)
+    tensors = dict(bundle.manifest.tensors)
+    tensors[edge] = replace(tensors[edge], shape=(1, 9))
+    forged = replace(bundle, manifest=replace(bundle.manifest, tensors=tensors))
+    monkeypatch.setattr("twin_edge.twin.twin.TwinModels", None)
+    with pytest.raises(IntegrityError, match=rf"{edge} has shape \(1, .*, the manifest says \(1, 9\)"):
+        Twin(forged, encodes=False)
+
+
 def test_a_twin_of_the_article_is_shown_on_devices_only(gray_path: Path) -> None:
     bundle = Bundle.open(gray_path)
     with pytest.raises(BundleError, match="shown on devices only, LEAKY_RELU") as caught:
@@ -136,7 +150,15 @@ def test_sums_near_a_tie_are_drawn_and_said_to_be() -> None:
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda m: m.codes[-2].update({0: ("<b", 28), 3: ("<i", 28)}), "TANH has no form"),
+        (
+            lambda m: (
+                m.codes[-2].update({0: ("<b", 28), 3: ("<i", 28)}),
+                m.nodes[-2].update({1: numbers([len(m.tensors) - 4], "<i4")}),
+                m.nodes[-2].pop(3),
+                m.nodes[-2].pop(4),
+            ),
+            "TANH has no form",
+        ),
         (lambda m: m.nodes.pop(), "makes its output"),
         (lambda m: (m.nodes.pop(), m.outputs.append(m.outputs.pop() - 1)), "what is dequantized"),
         (lambda m: m.nodes[2].update({4: table({0: ("<b", 4)})}), "the activation 4"),
