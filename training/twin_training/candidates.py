@@ -79,12 +79,8 @@ class Candidate:
 
     @property
     def worth_db(self) -> float:
-        """What candidates are compared by, dB.
-
-        What comes after a recording is like its hardest block rather than like the usual one, which lies between frames
-        that are much like it.
-        """
-        return self.hardest_db - _LOST_DB * self.loses_sight
+        """What candidates are compared by, dB."""
+        return self.psnr_db - _LOST_DB * self.loses_sight
 
 
 def train_candidates(
@@ -177,9 +173,7 @@ def _next(choices: Sequence[Recipe], tried: Sequence[Candidate], dataset: Datase
         return None
     left = choices[len(tried) :]
     if tried and not any(recipe.model.family == "parts" for recipe in left):
-        kept = best_of(tried)
-        best = kept.psnr_db - _LOST_DB * kept.loses_sight
-        if best >= linear_psnr(dataset.train, dataset.validation) + _CLEARLY_BETTER_DB:
+        if best_of(tried).worth_db >= linear_psnr(dataset.train, dataset.validation) + _CLEARLY_BETTER_DB:
             return None
     return choices[len(tried)]
 

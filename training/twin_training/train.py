@@ -126,7 +126,7 @@ def train(
     if stopped_at is not None:
         return Outcome(finished=False, step=stopped_at, seconds=time.monotonic() - started, metrics={})
     chosen = best_of(tried)
-    on_note(f"{chosen.recipe.name} is kept: it is the best where it is hardest" if len(tried) > 1 else "")
+    on_note(f"{chosen.recipe.name} is kept" if len(tried) > 1 else "")
     recipe, trainer, history = chosen.recipe, chosen.trainer, list(chosen.history)
     assert trainer is not None  # noqa: S101 - the best one keeps it
     run.begin(recipe, resume=False)
