@@ -171,11 +171,14 @@ def _next(choices: Sequence[Recipe], tried: Sequence[Candidate], dataset: Datase
     """
     if len(tried) == len(choices):
         return None
-    left = choices[len(tried) :]
-    if tried and not any(recipe.model.family == "parts" for recipe in left):
-        if best_of(tried).worth_db >= linear_psnr(dataset.train, dataset.validation) + _CLEARLY_BETTER_DB:
-            return None
+    parts_left = any(recipe.model.family == "parts" for recipe in choices[len(tried) :])
+    if tried and not parts_left and _good_enough(best_of(tried), dataset):
+        return None
     return choices[len(tried)]
+
+
+def _good_enough(best: Candidate, dataset: Dataset) -> bool:
+    return best.worth_db >= linear_psnr(dataset.train, dataset.validation) + _CLEARLY_BETTER_DB
 
 
 def linear_psnr(train: Views, held: Views) -> float:
