@@ -315,7 +315,7 @@ def test_view_says_what_is_missing(mosquitto, twin_bundle, device_class, tmp_pat
 def test_embedded_broker_refuses_politely():
     pytest.importorskip("amqtt")
     with EmbeddedBroker() as broker:
-        with pytest.raises(ConfigError, match="--port"):
+        with pytest.raises(ConfigError, match="choose another port"):
             EmbeddedBroker(port=broker.port).start()
         with socket.create_connection(("127.0.0.1", broker.port)) as stranger:
             stranger.sendall(b"\x10\xff\xff\xff\x7f" + bytes(100))
