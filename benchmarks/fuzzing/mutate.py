@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 
 from twin_edge.bundle.archive import MANIFEST
+from twin_edge.bundle.layout import FIXED_TIME, MODE
 
 Mutator = Callable[[random.Random], bytes]
 
@@ -180,7 +181,9 @@ def _pack(content: dict[str, bytes], rng: random.Random) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method, compresslevel=1) as archive:
         for name, data in sorted(content.items()):
-            archive.writestr(zipfile.ZipInfo(name), data, method)
+            info = zipfile.ZipInfo(name, FIXED_TIME)
+            info.external_attr = MODE  # Any other is refused before anything is read.
+            archive.writestr(info, data, method)
     return buffer.getvalue()
 
 
