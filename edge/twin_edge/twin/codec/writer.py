@@ -59,6 +59,7 @@ class PacketWriter:
         self._encoder = None if tables is None else PayloadEncoder(tables)
         self._waiting: list[_Waiting] = []
         self._spacing_us = 0
+        self._last_us: int | None = None
         self._cut_us = 0
         self.level = 0
 
@@ -80,8 +81,9 @@ class PacketWriter:
             The packets that are ready to be sent, in this order.
         """
         ended = () if not self._waiting or (not key and self._fits(time_us)) else self.flush()
-        if self._waiting:
-            self._spacing_us = time_us - self._waiting[-1].time_us
+        # From the last state, whether it waits or not: one that comes late is alone, and the next are gathered again.
+        self._spacing_us = 0 if self._last_us is None else max(0, time_us - self._last_us)
+        self._last_us = time_us
         self._waiting.append(_Waiting(state, seq, time_us, key, self.level))
         return ended + self.flush() if self._is_full(time_us) else ended
 

@@ -55,6 +55,15 @@ def test_no_budget_sends_each_state_at_once(tables: CodecTables, batch_ms: float
     assert writer.waiting == 0
 
 
+@pytest.mark.parametrize("coded", [True, False])
+@pytest.mark.parametrize("late", range(1, 40, 3))
+def test_after_a_pause_states_are_gathered_again(tables: CodecTables, late: int, *, coded: bool) -> None:
+    times = [time_us + 400_000 * (row >= late) for row, time_us in enumerate(even(120))]
+    packets = write(PacketWriter(1, 2, tables if coded else None, batch_ms=250), walk(120, 3), times)
+    # Three to a packet but around the pause.
+    assert len(packets) <= 120 / 3 + 3
+
+
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     gaps_ms=st.lists(st.integers(-50, 3000) | st.just(83), min_size=1, max_size=60),
