@@ -41,6 +41,8 @@ def check_layout(data: bytes, infos: Sequence[zipfile.ZipInfo]) -> None:
     Raises:
         IntegrityError: It has; says where.
     """
+    if infos and min(info.header_offset for info in infos):
+        raise IntegrityError("something stands before the bundle in its file", fix=_AGAIN)
     position, directory = 0, bytearray()
     for info in infos:
         name = info.orig_filename.encode()
